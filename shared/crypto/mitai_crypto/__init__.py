@@ -1,0 +1,1 @@
+"""The primitives that device and enclave share: sealed channel, evidence and its appraisal, receipts."""
