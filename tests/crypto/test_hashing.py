@@ -17,9 +17,7 @@ def test_forms() -> None:
 
 
 @given(FIELDS, FIELDS)
-def test_threat_31_field_lines_are_injective(
-    one: list[tuple[bytes, bytes]], other: list[tuple[bytes, bytes]]
-) -> None:
+def test_threat_31_field_lines_are_injective(one: list[tuple[bytes, bytes]], other: list[tuple[bytes, bytes]]) -> None:
     assert (field_lines(one) == field_lines(other)) == (one == other)
 
 
@@ -27,6 +25,4 @@ def test_threat_31_field_lines_are_injective(
 def test_threat_31_what_follows_fields_is_not_a_field(
     one: list[tuple[bytes, bytes]], other: list[tuple[bytes, bytes]], rest: bytes, other_rest: bytes
 ) -> None:
-    assert (field_lines(one) + rest == field_lines(other) + other_rest) == (
-        (one, rest) == (other, other_rest)
-    )
+    assert (field_lines(one) + rest == field_lines(other) + other_rest) == ((one, rest) == (other, other_rest))

@@ -21,9 +21,7 @@ configuration = ["CONFIGURATION"]
 """.replace("CONFIGURATION", "11" * 32)
 MODEL = f'[model]\nname = "SmolLM2"\ndigest = "{"22" * 32}"\n'
 SIMULATED = f'[simulated]\nroot = "{"33" * 32}"\n'
-REFERENCE = (
-    f'[[reference]]\nname = "build 1"\nissued = 2026-01-05T08:00:00Z\n[reference.registers]\n{REGISTERS}\n'
-)
+REFERENCE = f'[[reference]]\nname = "build 1"\nissued = 2026-01-05T08:00:00Z\n[reference.registers]\n{REGISTERS}\n'
 GOOD = TOP + MODEL + SIMULATED + REFERENCE
 TDX_REGISTERS = "\n".join(f'{name} = "{"00" * 48}"' for name in ("mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3"))
 TDX = (

@@ -16,8 +16,7 @@ TREES = st.recursive(
     | st.integers(-MAX_JSON_INTEGER, MAX_JSON_INTEGER)
     | st.text(st.characters(codec="utf-8")),
     lambda inner: (
-        st.lists(inner, max_size=4)
-        | st.dictionaries(st.text(st.characters(codec="utf-8")), inner, max_size=4)
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters(codec="utf-8")), inner, max_size=4)
     ),
     max_leaves=20,
 )
@@ -99,10 +98,7 @@ def test_a_surrogate_pair_is_text() -> None:
 
 
 def test_canonical_form_is_exact() -> None:
-    assert (
-        encode_canonical({"b": [1, True, None], "a": "密态\n"})
-        == '{"a":"密态\\n","b":[1,true,null]}'.encode()
-    )
+    assert encode_canonical({"b": [1, True, None], "a": "密态\n"}) == '{"a":"密态\\n","b":[1,true,null]}'.encode()
     for spelling in (b'{"b":1,"a":2}', b'{ "a":2}', b'{"a":2}\n', b'{"\\u0061":2}', b'{"a":-0}'):
         with pytest.raises(EvidenceError, match="canonical"):
             parse_canonical(spelling, max_bytes=100)

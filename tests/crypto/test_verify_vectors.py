@@ -45,12 +45,7 @@ def test_the_files_are_what_the_cases_give() -> None:
 
 
 def test_every_step_that_can_fail_is_failed_by_some_vector() -> None:
-    failed = {
-        number
-        for case in all_cases().values()
-        for number, outcome in case.changed.items()
-        if outcome == "fail"
-    }
+    failed = {number for case in all_cases().values() for number, outcome in case.changed.items() if outcome == "fail"}
     assert failed == set(STEP_TITLES)
 
 

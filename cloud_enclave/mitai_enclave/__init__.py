@@ -1,0 +1,1 @@
+"""The inference enclave's sidecar: attest, open, check, forward to the engine, seal, sign."""

@@ -1,0 +1,153 @@
+"""How is one inner answer sealed? Binary HTTP in OHTTP chunks, digests in passing, the receipt as trailer."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from mitai_crypto.bhttp import ResponseEncoder
+from mitai_crypto.labels import MEDIA_TYPE_RESPONSE, PROBLEM_DATE, RECEIPT_TRAILER
+from mitai_crypto.receipt import Receipt, ResponseDigest, exchange_digest, issue_receipt
+from mitai_enclave.inner import WrongDate, http_date
+from mitai_enclave.observe import ERROR
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mitai_crypto.ohttp import OpenedRequest
+    from mitai_crypto.receipt import Usage
+    from mitai_enclave.asgi import Send
+    from mitai_enclave.attestation import Identity
+    from mitai_enclave.errors import RequestRefused
+
+_OUTER_HEADERS: Final = (
+    (b"content-type", MEDIA_TYPE_RESPONSE.encode()),
+    (b"cache-control", b"no-store"),
+    (b"incremental", b"?1"),
+)
+JSON: Final = b"application/json"
+EVENTS: Final = b"text/event-stream; charset=utf-8"
+_PROBLEM: Final = b"application/problem+json"
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """What a receipt says about the request's side.
+
+    Attributes:
+        opened: The opened request, with the sealer of its answer.
+        request_digest: Digest of the inner request.
+        material_digest: Of the `crypto_material` under which the opening key was current.
+    """
+
+    opened: OpenedRequest
+    request_digest: bytes
+    material_digest: bytes
+
+
+class SealedAnswer:
+    """One answer on its way: `start`, `content` any number of times, `finish`; or `whole` alone.
+
+    Args:
+        send: ASGI's send.
+        exchange: The request's side.
+        identity: Signs the receipt.
+
+    Attributes:
+        sent: Sealed bytes so far.
+    """
+
+    def __init__(self, send: Send, exchange: Exchange, identity: Identity) -> None:
+        self._send = send
+        self._exchange = exchange
+        self._identity = identity
+        self._sealer = exchange.opened.sealer
+        self._encoder = ResponseEncoder()
+        self._digest: ResponseDigest | None = None
+        self.sent = 0
+
+    @property
+    def started(self) -> bool:
+        """Whether anything was sent."""
+        return self._digest is not None
+
+    async def start(self, status: int, content_type: bytes) -> None:
+        """Send status and header fields."""
+        head = self._head(status, content_type)
+        await self._send({"type": "http.response.start", "status": 200, "headers": _OUTER_HEADERS})
+        await self._body(self._sealer.begin() + self._sealer.seal(head), more=True)
+
+    async def content(self, data: bytes) -> None:
+        """Send a piece of content."""
+        await self._body(self._sealer.seal(self._piece(data)), more=True)
+
+    async def finish(self, finish: str, usage: Usage | None) -> None:
+        """Send the receipt and the final chunk."""
+        await self._body(self._sealer.finish(self._end(finish, usage)), more=False)
+
+    async def whole(
+        self, status: int, content_type: bytes, content: bytes, *, finish: str, usage: Usage | None = None
+    ) -> None:
+        """Send an answer of which everything is known."""
+        message = self._head(status, content_type) + self._piece(content) + self._end(finish, usage)
+        await self._send({"type": "http.response.start", "status": 200, "headers": _OUTER_HEADERS})
+        await self._body(self._sealer.begin() + self._sealer.finish(message), more=False)
+
+    async def refuse(self, refusal: RequestRefused) -> None:
+        """Send a refusal."""
+        if isinstance(refusal, WrongDate):
+            problem = {"type": PROBLEM_DATE, "title": str(refusal)}
+            await self.whole(refusal.status, _PROBLEM, _dump(problem), finish=ERROR)
+        else:
+            await self.whole(refusal.status, JSON, error_document(refusal), finish=ERROR)
+
+    async def _body(self, data: bytes, *, more: bool) -> None:
+        self.sent += len(data)
+        await self._send({"type": "http.response.body", "body": data, "more_body": more})
+
+    def _head(self, status: int, content_type: bytes) -> bytes:
+        headers = ((b"content-type", content_type), (b"date", http_date(time.time())))
+        self._digest = ResponseDigest(status, headers)
+        return self._encoder.head(status, headers)
+
+    def _piece(self, data: bytes) -> bytes:
+        self._running_digest().update(data)
+        return self._encoder.content(data)
+
+    def _end(self, finish: str, usage: Usage | None) -> bytes:
+        receipt = Receipt(
+            exchange=exchange_digest(self._exchange.opened.enc, self._sealer.response_nonce),
+            request=self._exchange.request_digest,
+            response=self._running_digest().digest(),
+            crypto_material=self._exchange.material_digest,
+            model=self._identity.model_digest,
+            configuration=self._identity.configuration,
+            finish=finish,
+            usage=usage,
+            time=int(time.time()),
+            tee=self._identity.tee,
+        )
+        trailer = issue_receipt(self._identity.receipt_key, receipt)
+        return self._encoder.end(((RECEIPT_TRAILER, trailer),))
+
+    def _running_digest(self) -> ResponseDigest:
+        if self._digest is None:
+            raise RuntimeError("an answer has a head first")
+        return self._digest
+
+
+def error_document(refusal: RequestRefused) -> bytes:
+    """Return a refusal in OpenAI's error shape."""
+    error = {"message": str(refusal), "type": refusal.kind, "param": refusal.param, "code": refusal.code}
+    return _dump({"error": error})
+
+
+def error_event(refusal: RequestRefused) -> bytes:
+    """Return a refusal as a server-sent event of its own, wherever the stream was cut."""
+    return b"\n\ndata: " + error_document(refusal) + b"\n\n"
+
+
+def _dump(value: Mapping[str, object]) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()

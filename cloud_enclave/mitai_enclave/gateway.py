@@ -1,0 +1,114 @@
+"""The public face: which path is what, health, and evidence (`docs/spec/http.md` §1 and §2)."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import TYPE_CHECKING, Final
+
+from mitai_crypto.errors import TeeUnavailable
+from mitai_crypto.labels import ATTESTATION_PATH, GATEWAY_PATH, HEALTH_PATH, NONCE_BYTES
+from mitai_enclave import log, problems
+from mitai_enclave.asgi import respond
+from mitai_enclave.inner import decode_base64url
+from mitai_enclave.metrics import Outcome
+from mitai_enclave.problems import PublicRefusal
+from mitai_enclave.routes import RouteClass
+
+if TYPE_CHECKING:
+    from mitai_enclave.asgi import Receive, Scope, Send
+    from mitai_enclave.attestation import EvidenceSource, TokenBucket
+    from mitai_enclave.engine import Engine
+    from mitai_enclave.metrics import Metrics
+    from mitai_enclave.unseal import Unsealer
+
+_GATEWAY: Final = re.compile(rf"{re.escape(GATEWAY_PATH)}(?:/([0-9a-f]{{64}}))?")
+_NONCE: Final = b"nonce="
+_JSON: Final = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
+
+
+class Gateway:
+    """The ASGI application of the gateway listener.
+
+    Args:
+        unsealer: Serves sealed requests.
+        evidence: Answers nonces.
+        engine: Whose health decides whether evidence is served.
+        bucket: Rate limit of the evidence route.
+        metrics: Counts how requests end.
+    """
+
+    def __init__(
+        self,
+        *,
+        unsealer: Unsealer,
+        evidence: EvidenceSource,
+        engine: Engine,
+        bucket: TokenBucket,
+        metrics: Metrics,
+    ) -> None:
+        self._unsealer = unsealer
+        self._evidence = evidence
+        self._engine = engine
+        self._bucket = bucket
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        gateway = _GATEWAY.fullmatch(scope["path"])
+        if gateway:
+            await self._unsealer.serve(scope, receive, send, gateway[1])
+            return
+        try:
+            await self._serve_public(scope, send)
+        except PublicRefusal as refusal:
+            evidence = scope["path"] == ATTESTATION_PATH
+            self._metrics.count(Outcome.REJECTED, RouteClass.ATTESTATION if evidence else RouteClass.OTHER)
+            await refusal.problem.send(send)
+
+    async def _serve_public(self, scope: Scope, send: Send) -> None:
+        if scope["path"] not in {HEALTH_PATH, ATTESTATION_PATH}:
+            raise PublicRefusal(problems.NOT_FOUND)
+        if scope["method"] != "GET":
+            raise PublicRefusal(problems.GET_ONLY)
+        if scope["path"] == HEALTH_PATH:
+            healthy = self._engine.healthy
+            body = b'{"status":"ok"}' if healthy else b'{"status":"unavailable"}'
+            await respond(send, 200 if healthy else 503, _JSON, body)
+            return
+        bundle = await self._attest(scope["query_string"])
+        self._metrics.count(Outcome.OK, RouteClass.ATTESTATION)
+        await respond(send, 200, _JSON, bundle)
+
+    async def _attest(self, query: bytes) -> bytes:
+        nonce = decode_base64url(query.removeprefix(_NONCE), NONCE_BYTES)
+        if nonce is None or not query.startswith(_NONCE):
+            raise PublicRefusal(problems.BAD_NONCE)
+        if not self._bucket.take():
+            raise PublicRefusal(problems.TOO_MANY_NONCES)
+        if not self._engine.healthy:
+            raise PublicRefusal(problems.NO_EVIDENCE)
+        try:
+            return await self._evidence.bundle(nonce)
+        except TeeUnavailable as error:
+            log.emit("quote_failed", level=logging.ERROR, error=type(error).__name__)
+            raise PublicRefusal(problems.NO_EVIDENCE) from error
+
+
+class MetricsPage:
+    """The ASGI application of the metrics listener.
+
+    Args:
+        metrics: What it shows.
+    """
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
+        """Serve one scrape."""
+        if scope["path"] != "/metrics" or scope["method"] != "GET":
+            await respond(send, 404, ((b"content-type", b"text/plain"),), b"Only GET /metrics is served here.\n")
+            return
+        kind = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
+        await respond(send, 200, (kind, (b"cache-control", b"no-store")), self._metrics.text)

@@ -1,0 +1,192 @@
+"""What does an opened request ask for, and may it? Steps 6 to 12 of `docs/spec/http.md` §3.
+
+No IO here: bytes and the time come in, a checked `Call` or a `RequestRefused` comes out.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import datetime as dt
+from dataclasses import dataclass, field
+from email.utils import format_datetime
+from typing import TYPE_CHECKING, Final
+
+from mitai_crypto.bhttp import decode_request
+from mitai_crypto.errors import BhttpError
+from mitai_crypto.labels import (
+    AUTHORITY,
+    CACHE_SALT_HEADER,
+    DATE_WINDOW_SECONDS,
+    REQUEST_ID_HEADER,
+    SCHEME,
+)
+from mitai_enclave.body import parse_body, wants_stream, write_body
+from mitai_enclave.errors import RequestRefused
+from mitai_enclave.routes import find_route
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mitai_crypto.bhttp import Field, Request
+    from mitai_enclave.routes import Route
+    from mitai_enclave.salt import CacheSalt
+    from mitai_enclave.tokens import TokenTable
+
+REQUEST_ID_BYTES: Final = 16
+_MAX_CLIENT_SALT: Final = 256
+_IMF_FIXDATE: Final = "%a, %d %b %Y %H:%M:%S GMT"
+_BEARER: Final = b"bearer "
+
+
+class WrongDate(RequestRefused):
+    """The request's `date` is missing, malformed or outside the window; answered as a `#date` problem."""
+
+    def __init__(self) -> None:
+        super().__init__(400, "date", "The request's date is missing or too far from this enclave's clock.")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request that passed every check of content.
+
+    Attributes:
+        route: Where it goes.
+        principal: Whose token it carries.
+        request_id: The 16 bytes that name the intended execution.
+        body: The document for the engine, empty for a request without one.
+        stream: Whether server-sent events were asked for.
+    """
+
+    route: Route
+    principal: str
+    request_id: bytes
+    body: bytes = field(repr=False)
+    stream: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What requests are checked against.
+
+    Attributes:
+        tokens: Who may ask.
+        salt: Makes the engine's cache salts.
+        model: The served model name.
+        max_bytes: The most bytes of a body.
+    """
+
+    tokens: TokenTable
+    salt: CacheSalt
+    model: str
+    max_bytes: int
+
+
+def decode_inner(plaintext: bytes) -> Request:
+    """Decode Binary HTTP (step 6).
+
+    Raises:
+        RequestRefused: 400, it breaks the rules of `docs/spec/bhttp.md`.
+    """
+    try:
+        return decode_request(plaintext)
+    except BhttpError as error:
+        raise RequestRefused(
+            400, "malformed_message", f"The sealed message is no Binary HTTP request: {error}"
+        ) from None
+
+
+def check_request(request: Request, rules: Rules, now: float) -> Call:
+    """Check a decoded request (steps 7 to 12).
+
+    Args:
+        request: The inner request.
+        rules: What to check against.
+        now: Unix seconds of this enclave's clock.
+
+    Raises:
+        RequestRefused: The first check that fails.
+    """
+    if request.scheme != SCHEME or request.authority != AUTHORITY:
+        raise RequestRefused(421, "wrong_authority", f"The authority must be {AUTHORITY.decode()}; it routes nothing.")
+    _verify_date(request.headers, now)
+    principal = rules.tokens.principal_of(_bearer_token(request.headers))
+    route = find_route(request.method, request.path)
+    request_id = _request_id(request.headers)
+    client_salt = _single(request.headers, CACHE_SALT_HEADER) or b""
+    if len(client_salt) > _MAX_CLIENT_SALT:
+        raise _bad_header(CACHE_SALT_HEADER, f"has more than {_MAX_CLIENT_SALT} bytes")
+    _verify_content_fields(request, route)
+    if not route.has_body:
+        return Call(route, principal, request_id, b"", stream=False)
+    body = parse_body(route, request.content, max_bytes=rules.max_bytes, model=rules.model)
+    salt = rules.salt.derive(principal, client_salt)
+    return Call(route, principal, request_id, write_body(route, body, salt), stream=wants_stream(body))
+
+
+def http_date(now: float) -> bytes:
+    """Format Unix seconds as an IMF-fixdate (RFC 9110 §5.6.7)."""
+    return format_datetime(dt.datetime.fromtimestamp(int(now), dt.UTC), usegmt=True).encode()
+
+
+def _single(headers: Sequence[Field], name: bytes) -> bytes | None:
+    values = [value for field_name, value in headers if field_name == name]
+    if len(values) > 1:
+        raise _bad_header(name, "occurs more than once")
+    return values[0] if values else None
+
+
+def _bad_header(name: bytes, rule: str) -> RequestRefused:
+    text = name.decode()
+    return RequestRefused(400, "invalid_header", f"The header field {text} {rule}.", param=text)
+
+
+def _verify_date(headers: Sequence[Field], now: float) -> None:
+    values = [value for name, value in headers if name == b"date"]
+    try:
+        sent = dt.datetime.strptime(b"".join(values).decode("ascii"), _IMF_FIXDATE).replace(tzinfo=dt.UTC)
+    except ValueError:
+        raise WrongDate from None
+    if len(values) != 1 or http_date(sent.timestamp()) != values[0]:
+        raise WrongDate
+    if abs(sent.timestamp() - now) > DATE_WINDOW_SECONDS:
+        raise WrongDate
+
+
+def _bearer_token(headers: Sequence[Field]) -> bytes:
+    values = [value for name, value in headers if name == b"authorization"]
+    if len(values) != 1 or values[0][: len(_BEARER)].lower() != _BEARER:
+        raise RequestRefused(401, "invalid_api_key", "Send one API token: authorization: Bearer TOKEN.")
+    return values[0][len(_BEARER) :]
+
+
+def _request_id(headers: Sequence[Field]) -> bytes:
+    value = _single(headers, REQUEST_ID_HEADER)
+    decoded = None if value is None else decode_base64url(value, REQUEST_ID_BYTES)
+    if decoded is None:
+        raise _bad_header(REQUEST_ID_HEADER, f"must be {REQUEST_ID_BYTES} bytes in base64url without padding")
+    return decoded
+
+
+def decode_base64url(text: bytes, size: int) -> bytes | None:
+    """Decode exactly `size` bytes from their only unpadded base64url spelling; None for anything else."""
+    try:
+        decoded = base64.b64decode(text + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    if len(decoded) != size or base64.urlsafe_b64encode(decoded).rstrip(b"=") != text:
+        return None
+    return decoded
+
+
+def _verify_content_fields(request: Request, route: Route) -> None:
+    coding = _single(request.headers, b"content-encoding")
+    if coding is not None and coding.strip().lower() != b"identity":
+        raise RequestRefused(415, "unsupported_media_type", "Content codings are not accepted.")
+    if not route.has_body:
+        if request.content:
+            raise RequestRefused(400, "invalid_value", "This path takes no body.")
+        return
+    media_type = _single(request.headers, b"content-type") or b""
+    if media_type.split(b";")[0].strip().lower() != b"application/json":
+        raise RequestRefused(415, "unsupported_media_type", "The body must be application/json.")

@@ -1,0 +1,115 @@
+"""Does a request open, within its bounds? Steps 1 to 5 of `docs/spec/http.md` §3, all on public bytes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, cast
+
+from mitai_crypto.errors import ChannelError
+from mitai_crypto.labels import MEDIA_TYPE_REQUEST
+from mitai_crypto.ohttp import RequestOpener
+from mitai_enclave import problems
+from mitai_enclave.asgi import header_values
+from mitai_enclave.errors import ClientGone
+from mitai_enclave.problems import PublicRefusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from mitai_crypto.kem import PrivateKey
+    from mitai_crypto.ohttp import KeyConfig, OpenedRequest
+    from mitai_enclave.asgi import Receive, Scope
+    from mitai_enclave.config import Limits
+
+_MEDIA_TYPE: Final = MEDIA_TYPE_REQUEST.encode()
+
+
+class Gate:
+    """Lets at most `width` in at one time.
+
+    Args:
+        width: How many.
+    """
+
+    def __init__(self, width: int) -> None:
+        self._free = width
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nobody more fits."""
+        return self._free <= 0
+
+    def __enter__(self) -> None:
+        self._free -= 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._free += 1
+
+
+def verify_envelope(scope: Scope, max_bytes: int) -> None:
+    """Check method, media type and declared length.
+
+    Raises:
+        PublicRefusal: 405, 415 or 413.
+    """
+    if scope["method"] != "POST":
+        raise PublicRefusal(problems.POST_ONLY)
+    codings = header_values(scope, b"content-encoding")
+    if header_values(scope, b"content-type") != [_MEDIA_TYPE] or codings not in ([], [b"identity"]):
+        raise PublicRefusal(problems.NOT_SEALED)
+    declared = header_values(scope, b"content-length")
+    # The HTTP parser has refused lengths that are no numbers or disagree.
+    if declared and int(declared[0]) > max_bytes:
+        raise PublicRefusal(problems.TOO_LARGE)
+
+
+async def read_request(
+    receive: Receive, lookup: Callable[[int], tuple[KeyConfig, PrivateKey] | None], limits: Limits
+) -> OpenedRequest:
+    """Read the whole body and open it.
+
+    It is read to its end also when it is already known not to open: the time of the answer shows nothing.
+
+    Args:
+        receive: ASGI's receive.
+        lookup: Finds the key for a key id.
+        limits: Size and time that a request may take.
+
+    Raises:
+        PublicRefusal: The constant 400, 408 or 413.
+        ClientGone: The client broke off.
+    """
+    opener: RequestOpener | None = RequestOpener(lookup, limits.request_bytes)
+    try:
+        async with asyncio.timeout(limits.request_seconds):
+            total, more = 0, True
+            while more:
+                message = await receive()
+                if message["type"] != "http.request":
+                    raise ClientGone("The client broke off its request.")
+                data = cast("bytes", message.get("body", b""))
+                more = bool(message.get("more_body", False))
+                total += len(data)
+                if total > limits.request_bytes:
+                    raise PublicRefusal(problems.TOO_LARGE)
+                opener = _feed(opener, data)
+        if opener is None:
+            raise PublicRefusal(problems.UNOPENED)
+        return opener.close()
+    except TimeoutError:
+        raise PublicRefusal(problems.TOO_SLOW) from None
+    except ChannelError:
+        raise PublicRefusal(problems.UNOPENED) from None
+
+
+def _feed(opener: RequestOpener | None, data: bytes) -> RequestOpener | None:
+    """Feed `data` on, and drop the opener with the first thing that does not open."""
+    if opener is not None and data:
+        try:
+            opener.feed(data)
+        except ChannelError:
+            return None
+    return opener

@@ -1,0 +1,79 @@
+"""What may the operator count? Outcomes and the sidecar's own work, once a minute, and no request's size.
+
+See `docs/spec/http.md` §9 for why each figure that is missing here would be an oracle.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from enum import StrEnum
+from itertools import accumulate, product
+from typing import Final
+
+from mitai_enclave.routes import RouteClass
+
+REFRESH_SECONDS: Final = 60.0
+# Upper bounds in seconds. The lowest is far above what the largest request takes, so a size does not show.
+BUCKETS: Final = (0.1, 0.5, 1.0, 5.0, 30.0)
+
+
+class Outcome(StrEnum):
+    """How a request ended.
+
+    `ok` the engine's answer was sealed to its end; `refused` a sealed refusal; `replayed` a replay or known
+    id; `unavailable` a sealed 503; `engine_error` the engine failed or answered with an error; `unopened` the
+    constant 400; `rejected` another public refusal; `aborted` the client went away; `internal` our own fault.
+    """
+
+    OK = "ok"
+    REFUSED = "refused"
+    REPLAYED = "replayed"
+    UNAVAILABLE = "unavailable"
+    ENGINE_ERROR = "engine_error"
+    UNOPENED = "unopened"
+    REJECTED = "rejected"
+    ABORTED = "aborted"
+    INTERNAL = "internal"
+
+
+class Metrics:
+    """Counts requests, and shows the figures of the last `refresh`.
+
+    A timer refreshes, never a scrape: whoever scrapes must not choose the moment of the snapshot.
+    """
+
+    def __init__(self) -> None:
+        self._requests: Counter[tuple[Outcome, RouteClass]] = Counter()
+        self._buckets = [0] * (len(BUCKETS) + 1)
+        self.text = self._render()
+
+    def count(self, outcome: Outcome, route: RouteClass = RouteClass.OTHER) -> None:
+        """Count a finished request."""
+        self._requests[outcome, route] += 1
+
+    def observe_handover(self, seconds: float) -> None:
+        """Count how long the sidecar worked on a request before the engine got it."""
+        index = next((index for index, bound in enumerate(BUCKETS) if seconds <= bound), len(BUCKETS))
+        self._buckets[index] += 1
+
+    def refresh(self) -> None:
+        """Take a new snapshot; `text` is the last one, in Prometheus' text format."""
+        self.text = self._render()
+
+    def _render(self) -> bytes:
+        lines = [
+            "# HELP mitai_requests_total Finished requests.",
+            "# TYPE mitai_requests_total counter",
+            *(
+                f'mitai_requests_total{{outcome="{key[0]}",route="{key[1]}"}} {self._requests[key]}'
+                for key in product(Outcome, RouteClass)
+            ),
+            "# HELP mitai_handover_seconds The sidecar's own work before the engine gets a request.",
+            "# TYPE mitai_handover_seconds histogram",
+            *(
+                f'mitai_handover_seconds_bucket{{le="{bound}"}} {count}'
+                for bound, count in zip((*BUCKETS, "+Inf"), accumulate(self._buckets), strict=True)
+            ),
+            f"mitai_handover_seconds_count {sum(self._buckets)}",
+        ]
+        return ("\n".join(lines) + "\n").encode()

@@ -1,0 +1,127 @@
+"""Ask a strong cloud model about private documents without showing them to whoever runs the cloud.
+
+    from pathlib import Path
+    from mitai import EnclaveClient, KnowledgeBase, ask, load_policy
+
+    url, policy, token = "https://enclave.example", load_policy(Path("policy.toml")), "a-token"
+    with (
+        KnowledgeBase.create(Path("handbooks"), passphrase="correct horse 密态") as handbooks,
+        EnclaveClient(url, policy=policy, token=token) as enclave,
+    ):
+        handbooks.ingest([Path("documents")])
+        stream = ask(handbooks, "How many days of annual leave are there?", enclave)
+        for text in stream:  # whole when it ends without an error
+            print(text, end="")
+        for citation in stream.answer.citations:
+            print(citation.file, citation.page, citation.quote)
+
+Nothing is sent before the enclave has proven what it is, and each question is written into the ledger before
+its first byte leaves. For other clients there is `SealedTransport`. Every error is a `MitaiError` with a
+`hint`; the tree is drawn in `mitai.errors`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mitai import errors
+    from mitai.answer import Answer, AnswerStream, Evidence, ask
+    from mitai.cite import CheckedSentence, Citation, Support
+    from mitai.disclosure import Disclosure, DisclosureOutcome, Outgoing
+    from mitai.enclave import ChatStream, EnclaveClient
+    from mitai.errors import MitaiError
+    from mitai.ingestion import IngestSummary
+    from mitai.knowledge_base import KnowledgeBase
+    from mitai.policy_file import load_policy
+    from mitai.retrieve import Hit
+    from mitai.transport import (
+        AsyncHttpxSealedTransport,
+        AsyncSealedTransport,
+        HttpxSealedTransport,
+        SealedTransport,
+    )
+    from mitai_crypto.policy import TrustPolicy, parse_policy
+    from mitai_crypto.receipt import Receipt
+    from mitai_crypto.verify import AttestationResult, VerificationReport
+
+    __version__: str
+
+__all__ = [
+    "Answer",
+    "AnswerStream",
+    "AsyncHttpxSealedTransport",
+    "AsyncSealedTransport",
+    "AttestationResult",
+    "ChatStream",
+    "CheckedSentence",
+    "Citation",
+    "Disclosure",
+    "DisclosureOutcome",
+    "EnclaveClient",
+    "Evidence",
+    "Hit",
+    "HttpxSealedTransport",
+    "IngestSummary",
+    "KnowledgeBase",
+    "MitaiError",
+    "Outgoing",
+    "Receipt",
+    "SealedTransport",
+    "Support",
+    "TrustPolicy",
+    "VerificationReport",
+    "__version__",
+    "ask",
+    "errors",
+    "load_policy",
+    "parse_policy",
+]
+
+_HOMES = {
+    "Answer": "mitai.answer",
+    "AnswerStream": "mitai.answer",
+    "AsyncHttpxSealedTransport": "mitai.transport",
+    "AsyncSealedTransport": "mitai.transport",
+    "AttestationResult": "mitai_crypto.verify",
+    "ChatStream": "mitai.enclave",
+    "CheckedSentence": "mitai.cite",
+    "Citation": "mitai.cite",
+    "Disclosure": "mitai.disclosure",
+    "DisclosureOutcome": "mitai.disclosure",
+    "EnclaveClient": "mitai.enclave",
+    "Evidence": "mitai.answer",
+    "Hit": "mitai.retrieve",
+    "HttpxSealedTransport": "mitai.transport",
+    "IngestSummary": "mitai.ingestion",
+    "KnowledgeBase": "mitai.knowledge_base",
+    "MitaiError": "mitai.errors",
+    "Outgoing": "mitai.disclosure",
+    "Receipt": "mitai_crypto.receipt",
+    "SealedTransport": "mitai.transport",
+    "Support": "mitai.cite",
+    "TrustPolicy": "mitai_crypto.policy",
+    "VerificationReport": "mitai_crypto.verify",
+    "ask": "mitai.answer",
+    "load_policy": "mitai.policy_file",
+    "parse_policy": "mitai_crypto.policy",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first used (PEP 562): `import mitai` alone loads nothing."""
+    if name == "__version__":
+        value: object = import_module("importlib.metadata").version("mitai")
+    elif name == "errors":
+        value = import_module("mitai.errors")
+    elif name in _HOMES:
+        value = getattr(import_module(_HOMES[name]), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

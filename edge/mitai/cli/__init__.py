@@ -1,0 +1,5 @@
+"""The `mitai` command."""
+
+from mitai.cli.app import main
+
+__all__ = ["main"]

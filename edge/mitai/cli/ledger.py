@@ -1,0 +1,99 @@
+"""`mitai ledger`: what left the device, to whom, and what came back."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from mitai.cli.opening import KeySource, open_knowledge_base
+from mitai.cli.options import JsonOption, KeychainOption, KnowledgeBaseOption, PassphraseFdOption, PassphraseFileOption
+from mitai.cli.output import print_json, stderr, stdout
+
+if TYPE_CHECKING:
+    from mitai.ledger import DisclosureRecord
+
+EXAMPLES = "Example: mitai ledger --kb handbook · mitai ledger --kb handbook --show 3"
+
+
+def ledger(
+    kb: KnowledgeBaseOption,
+    show: Annotated[
+        int | None, typer.Option("--show", help="Show one row in full, with the text that was sent.", metavar="N")
+    ] = None,
+    passphrase_fd: PassphraseFdOption = None,
+    passphrase_file: PassphraseFileOption = None,
+    keychain: KeychainOption = False,
+    json_: JsonOption = False,
+) -> None:
+    """List what left the device: when, to which measurement, under which policy, with which outcome."""
+    with open_knowledge_base(kb, KeySource(passphrase_fd, passphrase_file, keychain)) as base:
+        rows = base.ledger.list_disclosures()
+    if show is not None:
+        rows = [row for row in rows if row.disclosure_id == show]
+        if not rows:
+            raise typer.BadParameter(f"there is no row {show}", param_hint="--show")
+    if json_:
+        print_json({"disclosures": [_as_json(row, with_text=show is not None) for row in rows]})
+    elif show is not None:
+        _print_row(rows[0])
+    else:
+        _print_rows(rows)
+
+
+def _as_json(row: DisclosureRecord, *, with_text: bool) -> dict[str, object]:
+    shown: dict[str, object] = {
+        "id": row.disclosure_id,
+        "time": row.time,
+        "url": row.url,
+        "tee": row.tee,
+        "simulated": row.simulated,
+        "measurement": row.measurement,
+        "policy": {"name": row.policy_name, "digest": row.policy_digest},
+        "request_digest": row.request_digest,
+        "attempt": row.attempt,
+        "outcome": row.outcome.value,
+        "passages": list(row.passage_ids),
+        "documents": list(row.document_ids),
+        "receipt": None if row.receipt is None else json.loads(row.receipt),
+    }
+    if with_text:
+        shown["text"] = row.text
+    return shown
+
+
+def _print_rows(rows: list[DisclosureRecord]) -> None:
+    if not rows:
+        stderr.print("Nothing has left this knowledge base.")
+        return
+    table = Table(box=None, header_style="dim")
+    for column in ("id", "time", "outcome", "passages", "documents", "TEE", "measurement", "policy", "enclave"):
+        table.add_column(column, justify="right" if column in {"id", "passages"} else "left", overflow="fold")
+    for row in rows:
+        table.add_row(
+            str(row.disclosure_id),
+            f"{datetime.fromtimestamp(row.time, UTC):%Y-%m-%d %H:%M:%S}",
+            row.outcome.value,
+            str(len(row.passage_ids)),
+            ",".join(map(str, row.document_ids)),
+            "SIMULATED" if row.simulated else row.tee,
+            row.measurement[:16] + "…",
+            escape(row.policy_name),
+            escape(row.url),
+        )
+    stdout.print(table)
+
+
+def _print_row(row: DisclosureRecord) -> None:
+    shown = _as_json(row, with_text=False)
+    for name, value in shown.items():
+        text = json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
+        stdout.print(f"[dim]{name:>14}[/]  {escape(text)}")
+    if row.text is None:
+        stdout.print("[dim]          text[/]  deleted with one of its documents")
+    else:
+        stdout.print(f"[dim]          text[/]\n{escape(row.text)}")

@@ -1,0 +1,60 @@
+"""Open a knowledge base or an enclave client from what the command line was given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mitai.cli.places import knowledge_base_path
+from mitai.cli.secrets import SecretUnavailable, ask_passphrase, read_descriptor, read_private_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mitai.enclave import EnclaveClient
+    from mitai.knowledge_base import KnowledgeBase
+
+
+@dataclass(frozen=True)
+class KeySource:
+    """Where the key of a knowledge base comes from: a descriptor, a private file, the keychain, or else a prompt."""
+
+    descriptor: int | None = None
+    file: Path | None = None
+    keychain: bool = False
+
+    def passphrase(self, prompt: str, *, confirm: bool = False) -> str:
+        """Return the passphrase; ask on the terminal where no other source was named."""
+        if self.descriptor is not None:
+            return read_descriptor(self.descriptor)
+        if self.file is not None:
+            return read_private_file(self.file)
+        return ask_passphrase(prompt, confirm=confirm)
+
+
+def open_knowledge_base(name: str, source: KeySource) -> KnowledgeBase:
+    """Open a knowledge base; the passphrase is asked for only where nothing else opens it."""
+    from mitai.knowledge_base import KnowledgeBase
+
+    path = knowledge_base_path(name)
+    KnowledgeBase.require(path)
+    if source.keychain:
+        return KnowledgeBase.open(path, keychain=True)
+    return KnowledgeBase.open(path, passphrase=source.passphrase(f"Passphrase of {path.name}"))
+
+
+def open_enclave(url: str, policy: Path, *, token_fd: int | None, token_file: Path | None) -> EnclaveClient:
+    """Make the client of an enclave; nothing is sent yet."""
+    from mitai.enclave import EnclaveClient
+    from mitai.policy_file import load_policy
+
+    if token_fd is not None:
+        token = read_descriptor(token_fd)
+    elif token_file is not None:
+        token = read_private_file(token_file)
+    else:
+        raise SecretUnavailable(
+            "an API token is needed",
+            hint="Give it by --token-file FILE (mode 0600) or --token-fd N; MITAI_TOKEN_FILE works too.",
+        )
+    return EnclaveClient(url, policy=load_policy(policy), token=token)

@@ -1,0 +1,43 @@
+"""What the command line prints: results on stdout, everything else on stderr, JSON where asked for."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mitai.errors import MitaiError
+
+stdout = Console(highlight=False, soft_wrap=True)
+stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def print_json(value: object) -> None:
+    """Write one JSON document to stdout, as one line, in UTF-8."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def print_error(error: MitaiError) -> None:
+    """Write an error and the way on to stderr."""
+    stderr.print(f"[bold red]error:[/] {escape(str(error))}")
+    if error.hint:
+        stderr.print(f"[dim]  → {escape(error.hint)}[/]")
+
+
+def error_as_json(error: MitaiError, code: int) -> Mapping[str, object]:
+    """Return the shape in which `--json` commands report an error."""
+    return {"error": {"type": type(error).__name__, "message": str(error), "hint": error.hint, "exit_code": code}}
+
+
+def print_simulated() -> None:
+    """Say, where it cannot be missed, that this rests on a simulated TEE."""
+    stderr.print(
+        "[bold black on yellow] SIMULATED [/] no TEE hardware: this protects nothing from who runs that machine"
+    )

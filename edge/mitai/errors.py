@@ -1,0 +1,260 @@
+"""Every error that Mitai raises on the device, in one tree.
+
+    MitaiError
+    ├── KnowledgeBaseError           the knowledge base cannot do what was asked
+    │   ├── KnowledgeBaseNotFound    there is none at that path
+    │   ├── KnowledgeBaseExists      something is at that path already
+    │   ├── WrongPassphrase          no key slot opens with what was given
+    │   ├── PassphraseRefused        the text cannot be a passphrase (RFC 8265), or none was given
+    │   ├── NoKeychain               this machine has no keychain that keeps secrets, or it gave none
+    │   ├── KnowledgeBaseDamaged     bytes on disk are not what was written
+    │   ├── KnowledgeBaseTooNew      a newer version of Mitai made it
+    │   ├── KnowledgeBaseBusy        another process is writing
+    │   ├── StorageFailed            the disk refused: full, read-only, gone
+    │   └── DocumentNotFound         no such document in it
+    ├── LoadError                    a file gave no document (`mitai_ingest.errors`)
+    │   ├── UnreadableFile
+    │   ├── OutsideRoots
+    │   ├── UnsupportedFormat
+    │   ├── EmptyDocument
+    │   ├── DocumentTooLarge
+    │   ├── EncryptedDocument
+    │   ├── DamagedDocument
+    │   ├── UndecodableText
+    │   ├── ParserTimeout
+    │   └── ParserCrashed
+    ├── ModelError                   a pinned model cannot be used (`mitai.models.errors`)
+    │   ├── UnknownModel
+    │   ├── ModelMissing             it is not on this machine yet
+    │   ├── LockError
+    │   ├── ModelFetchError
+    │   ├── ModelDataError
+    │   └── ModelMismatch            the knowledge base was made with another embedding model
+    ├── ContextTooLong               question and passages do not fit into the model's context
+    ├── ChannelError                 the sealed channel could not be used (`mitai_crypto.errors`)
+    │   ├── EnclaveUnreachable       nothing answers at that address
+    │   ├── EnclaveRefused           the enclave answered, sealed, with an error status
+    │   ├── PlaintextRefused         an answer came outside the seal and was not read
+    │   ├── IncompleteAnswer         the answer broke off; what was shown is authentic but not whole
+    │   ├── HpkeError
+    │   ├── BhttpError
+    │   ├── KeyConfigError
+    │   ├── DecapsulationError
+    │   ├── TruncatedMessage
+    │   └── MessageTooLarge
+    ├── AttestationError             an enclave is not proven to be what it says (`mitai_crypto.errors`)
+    │   ├── EvidenceError
+    │   ├── PolicyError
+    │   ├── EvidenceExpired
+    │   ├── TeeUnavailable
+    │   └── VerificationFailed
+    └── ReceiptError                 a receipt is missing, malformed, or not of this exchange (`mitai_crypto.errors`)
+
+Every error says in its message what happened and in `hint` what to do about it. None holds text of a document.
+"""
+
+from __future__ import annotations
+
+from mitai.models.errors import (
+    LockError,
+    ModelDataError,
+    ModelError,
+    ModelFetchError,
+    ModelMissing,
+    UnknownModel,
+)
+from mitai_crypto.errors import (
+    AttestationError,
+    BhttpError,
+    ChannelError,
+    DecapsulationError,
+    EvidenceError,
+    EvidenceExpired,
+    HpkeError,
+    KeyConfigError,
+    MessageTooLarge,
+    MitaiError,
+    PolicyError,
+    ReceiptError,
+    TeeUnavailable,
+    TruncatedMessage,
+    VerificationFailed,
+)
+from mitai_ingest.errors import (
+    DamagedDocument,
+    DocumentTooLarge,
+    EmptyDocument,
+    EncryptedDocument,
+    LoadError,
+    OutsideRoots,
+    ParserCrashed,
+    ParserTimeout,
+    UndecodableText,
+    UnreadableFile,
+    UnsupportedFormat,
+)
+
+__all__ = [
+    "AttestationError",
+    "BhttpError",
+    "ChannelError",
+    "ContextTooLong",
+    "DamagedDocument",
+    "DecapsulationError",
+    "DocumentNotFound",
+    "DocumentTooLarge",
+    "EmptyDocument",
+    "EnclaveRefused",
+    "EnclaveUnreachable",
+    "EncryptedDocument",
+    "EvidenceError",
+    "EvidenceExpired",
+    "HpkeError",
+    "IncompleteAnswer",
+    "KeyConfigError",
+    "KnowledgeBaseBusy",
+    "KnowledgeBaseDamaged",
+    "KnowledgeBaseError",
+    "KnowledgeBaseExists",
+    "KnowledgeBaseNotFound",
+    "KnowledgeBaseTooNew",
+    "LoadError",
+    "LockError",
+    "MessageTooLarge",
+    "MitaiError",
+    "ModelDataError",
+    "ModelError",
+    "ModelFetchError",
+    "ModelMismatch",
+    "ModelMissing",
+    "NoKeychain",
+    "OutsideRoots",
+    "ParserCrashed",
+    "ParserTimeout",
+    "PassphraseRefused",
+    "PlaintextRefused",
+    "PolicyError",
+    "ReceiptError",
+    "StorageFailed",
+    "TeeUnavailable",
+    "TruncatedMessage",
+    "UndecodableText",
+    "UnknownModel",
+    "UnreadableFile",
+    "UnsupportedFormat",
+    "VerificationFailed",
+    "WrongPassphrase",
+]
+
+
+class KnowledgeBaseError(MitaiError):
+    """The knowledge base cannot do what was asked."""
+
+
+class KnowledgeBaseNotFound(KnowledgeBaseError):
+    """There is no knowledge base at that path."""
+
+    default_hint = "`mitai kb list` shows what is there; `mitai kb create NAME` makes one."
+
+
+class KnowledgeBaseExists(KnowledgeBaseError):
+    """Something is at that path already."""
+
+    default_hint = "Choose another name; an existing knowledge base is never overwritten."
+
+
+class WrongPassphrase(KnowledgeBaseError):
+    """No key slot opens with what was given."""
+
+    default_hint = "Check keyboard layout and input method. Without a slot that opens, the content cannot be recovered."
+
+
+class PassphraseRefused(KnowledgeBaseError):
+    """The text cannot be a passphrase (RFC 8265 OpaqueString), or none was given."""
+
+    default_hint = "Use letters of any script, digits, punctuation and spaces; no control characters, and not nothing."
+
+
+class NoKeychain(KnowledgeBaseError):
+    """This machine has no keychain that keeps secrets, or it gave none."""
+
+    default_hint = (
+        "Open with the passphrase. Keychains that count: "
+        "macOS Keychain, Windows Credential Locker, Secret Service, KWallet."
+    )
+
+
+class KnowledgeBaseDamaged(KnowledgeBaseError):
+    """Bytes on disk are not what was written."""
+
+    default_hint = (
+        "Nothing was changed. Restore the folder from a backup, or create a new knowledge base and ingest again."
+    )
+
+
+class KnowledgeBaseTooNew(KnowledgeBaseError):
+    """A newer version of Mitai made this knowledge base."""
+
+    default_hint = "Install the newer version of Mitai; nothing was changed."
+
+
+class KnowledgeBaseBusy(KnowledgeBaseError):
+    """Another process is writing to the knowledge base."""
+
+    default_hint = "Wait until the other ingest is done, or stop it; what is stored is safe."
+
+
+class StorageFailed(KnowledgeBaseError):
+    """The disk refused to read or write: full, read-only, or gone."""
+
+    default_hint = (
+        "Free some space or check the disk's permissions, then run the command again; what is stored is safe."
+    )
+
+
+class DocumentNotFound(KnowledgeBaseError):
+    """No such document is in the knowledge base."""
+
+    default_hint = "`mitai kb info` lists the documents with their numbers."
+
+
+class ModelMismatch(ModelError):
+    """The knowledge base was made with another embedding model: its vectors cannot be compared with this one's."""
+
+    default_hint = "Use the model it was made with, or create a new knowledge base and ingest again."
+
+
+class ContextTooLong(MitaiError):
+    """Question and passages do not fit into the model's context."""
+
+    default_hint = "Ask a shorter question, use fewer passages, or use an enclave whose model has a longer context."
+
+
+class EnclaveUnreachable(ChannelError):
+    """Nothing answers at that address."""
+
+    default_hint = "Check the address and that the enclave runs; nothing was sent."
+
+
+class EnclaveRefused(ChannelError):
+    """The enclave answered, inside the seal, with an error status.
+
+    Attributes:
+        status: The sealed HTTP status, 400 to 599.
+    """
+
+    def __init__(self, message: str, *, status: int, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+
+
+class PlaintextRefused(ChannelError):
+    """An answer came outside the seal; it was not read."""
+
+    default_hint = "Something between here and the enclave answers in its place, or the address is not a Mitai enclave."
+
+
+class IncompleteAnswer(ChannelError):
+    """The answer broke off: what was shown is authentic, but not the whole."""
+
+    default_hint = "The connection or the engine broke off; ask again."

@@ -1,0 +1,86 @@
+"""The tables of a knowledge base (`docs/spec/knowledge_base.md` §5)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+TABLES: Final = (
+    """
+    CREATE TABLE meta (
+        key   TEXT PRIMARY KEY,
+        value TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE documents (
+        id            INTEGER PRIMARY KEY AUTOINCREMENT,
+        path_hash     BLOB NOT NULL UNIQUE,
+        path          BLOB NOT NULL,
+        title         TEXT NOT NULL,
+        media_type    TEXT NOT NULL,
+        content_hash  BLOB NOT NULL,
+        script        TEXT NOT NULL,
+        passage_count INTEGER NOT NULL,
+        ingested      INTEGER NOT NULL
+    ) STRICT
+    """,
+    """
+    CREATE TABLE passages (
+        id           INTEGER PRIMARY KEY AUTOINCREMENT,
+        document_id  INTEGER NOT NULL REFERENCES documents (id),
+        ordinal      INTEGER NOT NULL,
+        text         TEXT NOT NULL,
+        start        INTEGER NOT NULL,
+        stop         INTEGER NOT NULL,
+        page         INTEGER,
+        heading_path TEXT NOT NULL,
+        tokens       INTEGER NOT NULL,
+        script       TEXT NOT NULL,
+        UNIQUE (document_id, ordinal)
+    ) STRICT
+    """,
+    """
+    CREATE TABLE vectors (
+        passage_id INTEGER PRIMARY KEY REFERENCES passages (id),
+        vector     BLOB NOT NULL
+    ) STRICT
+    """,
+    """
+    CREATE TABLE disclosures (
+        id             INTEGER PRIMARY KEY AUTOINCREMENT,
+        time           INTEGER NOT NULL,
+        url            TEXT NOT NULL,
+        measurement    TEXT NOT NULL,
+        tee            TEXT NOT NULL,
+        simulated      INTEGER NOT NULL,
+        policy_name    TEXT NOT NULL,
+        policy_digest  TEXT NOT NULL,
+        request_digest TEXT NOT NULL,
+        attempt        INTEGER NOT NULL,
+        outcome        TEXT NOT NULL,
+        receipt        TEXT
+    ) STRICT
+    """,
+    # No foreign keys to passages and documents: the ledger keeps their ids when they are gone.
+    """
+    CREATE TABLE disclosed_passages (
+        disclosure_id INTEGER NOT NULL REFERENCES disclosures (id),
+        position      INTEGER NOT NULL,
+        passage_id    INTEGER NOT NULL,
+        document_id   INTEGER NOT NULL,
+        PRIMARY KEY (disclosure_id, position)
+    ) STRICT, WITHOUT ROWID
+    """,
+    "CREATE INDEX disclosed_documents ON disclosed_passages (document_id)",
+    """
+    CREATE TABLE sent_text (
+        disclosure_id INTEGER PRIMARY KEY REFERENCES disclosures (id),
+        text          TEXT NOT NULL
+    ) STRICT
+    """,
+)
+
+LEXICAL: Final = (
+    "CREATE VIRTUAL TABLE lexical USING fts5 (terms, content='', detail=full, tokenize='ascii')",
+    "INSERT INTO lexical (lexical, rank) VALUES ('secure-delete', 1)",
+)

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mitai.transport.event_stream import DoneHoldBack, EventReader
+
+STREAM = b'data: {"a":1}\n\n: comment\n\ndata: {"b":"\xe5\xaf\x86\xe6\x80\x81"}\n\ndata: [DONE]\n\n: padding\n\n'
+BEFORE_DONE = STREAM.index(b"data: [DONE]")
+
+
+def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
+    bounds = sorted({0, len(data), *(cut % len(data) for cut in cuts)})
+    return [data[a:b] for a, b in pairwise(bounds)]
+
+
+@given(st.lists(st.integers(0, 1000), max_size=20))
+def test_everything_before_done_goes_and_nothing_of_it(cuts: list[int]) -> None:
+    hold_back = DoneHoldBack()
+    released = b"".join(hold_back.push(piece) for piece in pieces(STREAM, cuts))
+    assert released == STREAM[:BEFORE_DONE]
+    assert hold_back.rest() == STREAM[BEFORE_DONE:]
+
+
+def test_no_event_waits_for_the_next_one() -> None:
+    hold_back = DoneHoldBack()
+    for word in (b'data: {"x":"data: [DONE]"}\n\n', b'data: {"y":"d"}\n\n', b": comment\n\n", b"data: [DO"):
+        passed = hold_back.push(word)
+        assert passed == (b"" if word == b"data: [DO" else word)
+    assert hold_back.push(b"G]\n\n") == b"data: [DOG]\n\n"
+
+
+@pytest.mark.parametrize("line", [b"data: [DONE]\n\n", b"data:[DONE]\n\n", b"data: [DONE]\r\n\r\n", b"data: [DONE]"])
+def test_every_spelling_that_ends_a_stream_is_held(line: bytes) -> None:
+    hold_back = DoneHoldBack()
+    assert hold_back.push(b"data: 1\r\n\r\n" + line) == b"data: 1\r\n\r\n"
+    assert hold_back.push(b"more") == b""
+    assert hold_back.rest() == line + b"more"
+    assert hold_back.rest() == b""
+
+
+@given(st.binary(max_size=60), st.lists(st.integers(0, 1000), max_size=8))
+def test_nothing_is_lost_or_reordered(data: bytes, cuts: list[int]) -> None:
+    hold_back = DoneHoldBack()
+    released = [hold_back.push(piece) for piece in (pieces(data, cuts) if data else [])]
+    assert b"".join(released) + hold_back.rest() == data
+
+
+@given(st.lists(st.integers(0, 1000), max_size=20), st.sampled_from([b"\n", b"\r\n", b"\r"]))
+def test_events_come_out_in_any_split(cuts: list[int], line_end: bytes) -> None:
+    data = STREAM.replace(b"\n", line_end)
+    reader = EventReader()
+    events = [event for piece in pieces(data, cuts) for event in reader.feed(piece)]
+    assert events == ['{"a":1}', '{"b":"密态"}', "[DONE]"]
+
+
+def test_an_event_of_several_lines_is_joined() -> None:
+    assert list(EventReader().feed(b"event: x\ndata: one\ndata:two\nid: 3\n\n")) == ["one\ntwo"]
+
+
+def test_an_event_without_its_blank_line_is_no_event() -> None:
+    assert list(EventReader().feed(b"data: cut")) == []

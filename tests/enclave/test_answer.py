@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from mitai_crypto.aead import Aead
+from mitai_crypto.evidence import TeeKind
+from mitai_crypto.hpke import Kdf
+from mitai_crypto.kem import Kem, generate_private_key
+from mitai_crypto.labels import CHUNK_SIZE
+from mitai_crypto.ohttp import KeyConfig, RequestOpener
+from mitai_crypto.receipt import RequestDigest, Usage
+from mitai_enclave.answer import EVENTS, JSON, Exchange, SealedAnswer, error_event
+from mitai_enclave.attestation import Identity
+from mitai_enclave.errors import RequestRefused
+from support.sealed_client import Sealed, inner_request, open_answer, seal
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
+IDENTITY = Identity(TeeKind.SIMULATED, Ed25519PrivateKey.generate(), "vllm", "m", "ab" * 32, "cd" * 32)
+MATERIAL = bytes(32)
+
+
+class Wire:
+    """Collects what ASGI is given to send."""
+
+    def __init__(self) -> None:
+        self.messages: list[MutableMapping[str, object]] = []
+
+    async def __call__(self, message: MutableMapping[str, object]) -> None:
+        self.messages.append(message)
+
+    @property
+    def body(self) -> bytes:
+        parts = [message["body"] for message in self.messages[1:]]
+        return b"".join(part for part in parts if isinstance(part, bytes))
+
+
+def begin() -> tuple[SealedAnswer, Wire, Sealed]:
+    private = generate_private_key(Kem.X25519)
+    config = KeyConfig(1, Kem.X25519, private.public_bytes, ((Kdf.HKDF_SHA256, Aead.AES_256_GCM),))
+    sealed = seal(config, inner_request())
+    opener = RequestOpener({1: (config, private)}.get)
+    opener.feed(sealed.message)
+    inner = sealed.request
+    digest = RequestDigest(inner.method, inner.scheme, inner.authority, inner.path, inner.headers)
+    digest.update(inner.content)
+    wire = Wire()
+    return SealedAnswer(wire, Exchange(opener.close(), digest.digest(), MATERIAL), IDENTITY), wire, sealed
+
+
+async def test_a_streamed_answer_is_one_chunk_a_piece() -> None:
+    answer, wire, sealed = begin()
+    assert not answer.started
+    await answer.start(200, EVENTS)
+    await answer.content(b"data: 1\n\n")
+    await answer.content("data: 二\n\n".encode())
+    await answer.finish("stop", Usage(1, 2))
+    assert answer.started
+    assert len(wire.messages) == 5
+    assert [message.get("more_body") for message in wire.messages] == [None, True, True, True, False]
+    opened = open_answer(sealed, wire.body, IDENTITY, MATERIAL)
+    assert opened.content == "data: 1\n\ndata: 二\n\n".encode()
+    assert (opened.receipt.finish, opened.receipt.usage, opened.receipt.model) == ("stop", Usage(1, 2), "ab" * 32)
+    assert answer.sent == len(wire.body)
+
+
+async def test_a_whole_answer_may_be_larger_than_a_chunk() -> None:
+    answer, wire, sealed = begin()
+    await answer.whole(200, JSON, bytes(3 * CHUNK_SIZE), finish="complete")
+    assert len(wire.messages) == 2
+    assert open_answer(sealed, wire.body, IDENTITY, MATERIAL).content == bytes(3 * CHUNK_SIZE)
+
+
+async def test_a_refusal_is_sealed_with_its_receipt() -> None:
+    answer, wire, sealed = begin()
+    await answer.refuse(RequestRefused(400, "invalid_value", "问题", param="n"))
+    opened = open_answer(sealed, wire.body, IDENTITY, MATERIAL)
+    assert json.loads(opened.content)["error"] == {
+        "message": "问题",
+        "type": "invalid_request_error",
+        "param": "n",
+        "code": "invalid_value",
+    }
+    assert opened.receipt.finish == "error"
+
+
+async def test_content_needs_a_head() -> None:
+    answer, _, _ = begin()
+    with pytest.raises(RuntimeError):
+        await answer.content(b"x")
+
+
+def test_an_error_event_stands_alone_wherever_the_stream_was_cut() -> None:
+    cut = b'data: {"choices":[{"delta":{"content":"half'
+    stream = cut + error_event(RequestRefused(502, "engine_failed", "stopped"))
+    last = stream.decode().split("\n\n")[1]
+    assert json.loads(last.removeprefix("data: "))["error"]["code"] == "engine_failed"
