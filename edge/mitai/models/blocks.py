@@ -59,15 +59,19 @@ def dequantise(stored: BlockType, data: memoryview, shape: tuple[int, ...]) -> N
 def _from_blocks(stored: BlockType, blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
     scale = _halves(blocks[:, :2])
     if stored is BlockType.Q8_0:
-        return blocks[:, 2:].view(np.int8).astype(np.float32) * scale
-    if stored is BlockType.Q4_1:
-        return _nibbles(blocks[:, 4:]) * scale + _halves(blocks[:, 2:4])
-    return (_nibbles(blocks[:, 2:]) - np.float32(8)) * scale
+        weights: NDArray[np.float32] = blocks[:, 2:].view(np.int8).astype(np.float32) * scale
+    elif stored is BlockType.Q4_1:
+        weights = _nibbles(blocks[:, 4:]) * scale + _halves(blocks[:, 2:4])
+    else:
+        weights = (_nibbles(blocks[:, 2:]) - np.float32(8)) * scale
+    return weights
 
 
 def _halves(columns: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return np.ascontiguousarray(columns).view("<f2").astype(np.float32)
+    halves: NDArray[np.float16] = np.ascontiguousarray(columns).view(np.dtype("<f2"))
+    return halves.astype(np.float32)
 
 
 def _nibbles(packed: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return np.concatenate([packed & 15, packed >> 4], axis=1).astype(np.float32)
+    nibbles: NDArray[np.uint8] = np.concatenate([packed & np.uint8(15), packed >> np.uint8(4)], axis=1)
+    return nibbles.astype(np.float32)

@@ -90,7 +90,7 @@ def _write_config(model: E5File, target: Path) -> None:
 def _write_tokenizer(vocabulary: E5Vocabulary, target: Path) -> None:
     roles = {"bos": vocabulary.bos, "eos": vocabulary.eos, "pad": vocabulary.pad, "unk": vocabulary.unk}
     special = {role: vocabulary.pieces[index][0] for role, index in roles.items()}
-    metaspace = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True}
+    metaspace: JsonValue = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True}
     write_json(
         target / "tokenizer.json",
         {
@@ -140,8 +140,8 @@ def _added_token(index: int, content: str) -> JsonValue:
 
 
 def _template(bos: str, bos_id: int, eos: str, eos_id: int) -> JsonValue:
-    begin, end = ({"SpecialToken": {"id": token, "type_id": 0}} for token in (bos, eos))
-    first, second = ({"Sequence": {"id": name, "type_id": 0}} for name in ("A", "B"))
+    begin, end = _part("SpecialToken", bos), _part("SpecialToken", eos)
+    first, second = _part("Sequence", "A"), _part("Sequence", "B")
     return {
         "type": "TemplateProcessing",
         "single": [begin, first, end],
@@ -150,6 +150,10 @@ def _template(bos: str, bos_id: int, eos: str, eos_id: int) -> JsonValue:
             token: {"id": token, "ids": [index], "tokens": [token]} for token, index in ((bos, bos_id), (eos, eos_id))
         },
     }
+
+
+def _part(kind: str, name: str) -> JsonValue:
+    return {kind: {"id": name, "type_id": 0}}
 
 
 def _write_modules(model: E5File, target: Path) -> None:

@@ -6,6 +6,7 @@ The layout, all little-endian, is written down in `docs/spec/models.md` §4.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -98,7 +99,9 @@ def _shape(cursor: Cursor) -> E5Shape:
         raise ModelDataError("the E5S1 file announces a size or an epsilon outside its range")
     if cursor.integer("i") != WEIGHTS:
         raise ModelDataError(f"the blocks of the E5S1 file do not hold {WEIGHTS} weights")
-    return E5Shape(*sizes, layer_norm_eps=float(f"{epsilon:.6g}"))  # 1e-12, not 9.999999960041972e-13
+    hidden, layers, heads, intermediate, vocabulary, positions, types = sizes
+    epsilon = float(f"{epsilon:.6g}")  # 1e-12, not 9.999999960041972e-13
+    return E5Shape(hidden, layers, heads, intermediate, vocabulary, positions, types, epsilon)
 
 
 def _vocabulary(cursor: Cursor) -> E5Vocabulary:
@@ -110,11 +113,10 @@ def _vocabulary(cursor: Cursor) -> E5Vocabulary:
     offsets = np.frombuffer(cursor.take(4 * (count + 1)), "<u4").tolist()
     scores = np.frombuffer(cursor.take(4 * count), "<f4").tolist()
     texts = Cursor(cursor.take(length))
-    if offsets[0] != 0 or offsets[-1] != length or any(a >= b for a, b in zip(offsets, offsets[1:], strict=False)):
+    if offsets[0] != 0 or offsets[-1] != length or any(begin >= end for begin, end in pairwise(offsets)):
         raise ModelDataError("the pieces of the E5S1 vocabulary do not lie one after the other")
     pieces = tuple(
-        (texts.text(end - begin), score)
-        for begin, end, score in zip(offsets[:-1], offsets[1:], scores, strict=True)
+        (texts.text(end - begin), score) for (begin, end), score in zip(pairwise(offsets), scores, strict=True)
     )
     if len({piece for piece, _ in pieces}) != count or not np.isfinite(scores).all():
         raise ModelDataError("a piece of the E5S1 vocabulary occurs twice or has no finite score")

@@ -1,12 +1,12 @@
 """What can go wrong with the pinned models: not there, not fetched, not the bytes that the lock file names.
 
-    MitaiError
-    └── ModelError                  a pinned model cannot be used
-        ├── UnknownModel            no model of that name is in the lock file
-        ├── ModelMissing            the model is not on this machine yet
-        ├── LockError               the lock file is malformed
-        ├── ModelFetchError         the distribution that carries the model could not be downloaded
-        └── ModelDataError          the bytes are not what the lock file or the format says
+MitaiError
+└── ModelError                  a pinned model cannot be used
+    ├── UnknownModel            no model of that name is in the lock file
+    ├── ModelMissing            the model is not on this machine yet
+    ├── LockError               the lock file is malformed
+    ├── ModelFetchError         the distribution that carries the model could not be downloaded
+    └── ModelDataError          the bytes are not what the lock file or the format says
 """
 
 from __future__ import annotations

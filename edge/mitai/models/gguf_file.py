@@ -82,7 +82,7 @@ class GgufFile:
         value = self.fields.get(key)
         if not isinstance(value, list):
             raise ModelDataError(f"the GGUF file has no array {key!r}")
-        elements = [element for element in value if type(element) is kind]
+        elements: list[T] = [element for element in value if type(element) is kind]
         if len(elements) != len(value):
             raise ModelDataError(f"an element of the GGUF array {key!r} is not of type {kind.__name__}")
         return elements

@@ -65,8 +65,8 @@ def restore_rotary_rows(weight: NDArray[np.float32], heads: int) -> NDArray[np.f
     llama.cpp rotates neighbouring pairs, transformers rotates halves: within each head, row 2i + j of the file is
     row i + j * (head size / 2) of the result. Shape in and out: (heads * head size, hidden size).
     """
-    rows, columns = weight.shape
-    return weight.reshape(heads, rows // heads // 2, 2, columns).swapaxes(1, 2).reshape(rows, columns)
+    halves = weight.reshape(heads, weight.shape[0] // heads // 2, 2, -1).swapaxes(1, 2)
+    return halves.reshape(weight.shape)
 
 
 def _output(model: GgufFile, tensor: GgufTensor) -> OutputTensor:
@@ -83,6 +83,8 @@ def _output(model: GgufFile, tensor: GgufTensor) -> OutputTensor:
 
 
 def _rotary(tensor: GgufTensor, heads: int) -> NDArray[np.float32]:
+    if heads < 1 or tensor.shape[0] % (2 * heads):
+        raise ModelDataError(f"the GGUF tensor {tensor.name!r} does not consist of {heads} heads")
     return restore_rotary_rows(tensor.weights(), heads)
 
 
@@ -134,8 +136,10 @@ def _six_digits(value: float) -> float:
 def _write_tokenizer(model: GgufFile, target: Path) -> None:
     tokens = model.many("tokenizer.ggml.tokens", str)
     kinds = model.many("tokenizer.ggml.token_type", int)
-    roles = {role: tokens[index] for role, index in _special_ids(model).items()}
-    roles["unk_token"] = tokens[model.one("tokenizer.ggml.unknown_token_id", int)]
+    ids = {**_special_ids(model), "unk_token": model.one("tokenizer.ggml.unknown_token_id", int)}
+    if len(set(tokens)) != len(tokens) or len(kinds) != len(tokens) or max(ids.values()) >= len(tokens):
+        raise ModelDataError("the vocabulary of the GGUF file names a token twice, or one that is not there")
+    roles = {role: tokens[index] for role, index in ids.items()}
     special = [index for index, kind in enumerate(kinds) if kind == _CONTROL]
     write_json(
         target / "tokenizer.json",

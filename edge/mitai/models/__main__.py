@@ -1,0 +1,5 @@
+"""Run `python -m mitai.models`."""
+
+from mitai.models.cli import main
+
+main()
