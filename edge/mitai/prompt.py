@@ -193,10 +193,12 @@ def _quote_all(passages: Sequence[P], question: str, random_bytes: Callable[[int
 
 def _label(passage: Quotable) -> str:
     """Return where a passage comes from, as attributes on one line."""
-    values = {"file": passage.document.name, "heading": " - ".join(passage.heading_path)}
+    values = {"source": passage.document.name}
+    if passage.heading_path and passage.heading_path[-1] not in passage.text:  # a section's first passage holds it
+        values["heading"] = " - ".join(passage.heading_path)
     if passage.page is not None:
         values["page"] = str(passage.page)
-    return " ".join(f"{name}={_quoted(value)}" for name, value in values.items() if value)
+    return " ".join(f"{name}={_quoted(value)}" for name, value in values.items())
 
 
 def _quoted(value: str) -> str:

@@ -107,7 +107,7 @@ def test_every_answer_has_a_verified_receipt_and_a_complete_ledger_row(
         row = rows[answer.disclosure_id]
         assert row.outcome.value == "complete"
         assert (row.measurement, row.simulated, row.tee) == (answer.measurement, True, "simulated")
-        assert json.loads(row.receipt or "")["request"] == row.request_digest
+        assert json.loads(row.receipt or "")["receipt"]["request"] == row.request_digest
 
 
 def test_verification_passes_all_mandatory_steps_and_says_simulated(world: World) -> None:

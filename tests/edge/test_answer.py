@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,6 @@ from mitai.errors import (
     VerificationFailed,
 )
 from mitai.knowledge_base import KnowledgeBase
-from mitai_crypto.labels import GATEWAY_PATH
 from support.embedder import HashingEmbedder
 from support.enclave_simulator import EnclaveSimulator, Raw, models, refusal, streamed
 from support.knowledge_bases import CHEAP, PASSPHRASE
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
 
     from mitai.ledger import DisclosureRecord
     from mitai_crypto.bhttp import Request
-    from support.enclave_simulator import Outer, Reply
+    from support.enclave_simulator import Reply
 
 HANDBOOK = """# Leave
 
@@ -282,15 +281,13 @@ def test_an_unsealed_answer_is_written_down(
 def test_an_enclave_that_falls_silent_leaves_the_outcome_unknown(
     kb: KnowledgeBase, simulator: EnclaveSimulator
 ) -> None:
-    def slow(outer: Outer) -> Raw | None:
-        if outer.path.startswith(GATEWAY_PATH) and simulator.executed:
-            time.sleep(0.5)
-        return None
-
-    simulator.misbehaviour.outer = slow
-    client = EnclaveClient(simulator.url, policy=simulator.policy(), token="t", timeout=0.2)
-    with client as enclave, pytest.raises(EnclaveUnreachable):
-        list(ask(kb, QUESTION, enclave))
+    speak = threading.Event()
+    with EnclaveClient(simulator.url, policy=simulator.policy(), token="t", timeout=1) as enclave:
+        stream = ask(kb, QUESTION, enclave)
+        simulator.misbehaviour.outer = lambda _: Raw(503) if speak.wait(20) else None
+        with pytest.raises(EnclaveUnreachable):
+            list(stream)
+    speak.set()
     assert last_row(kb).outcome is DisclosureOutcome.UNKNOWN
 
 

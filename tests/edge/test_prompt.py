@@ -62,11 +62,17 @@ def test_a_passage_stands_between_marks_with_its_provenance_and_the_question_is_
     packed = pack(QUESTION, [LEAVE], **PLENTY)
     assert [message["role"] for message in packed.messages] == ["system", "user"]
     ((_, label, body),) = blocks(user_text(packed))
-    assert attributes(label) == {"file": "handbook.md", "heading": "Leave - Annual leave", "page": "3"}
+    assert attributes(label) == {"source": "handbook.md", "heading": "Leave - Annual leave", "page": "3"}
     assert body == LEAVE.text
     assert user_text(packed).endswith(QUESTION_PREFIX + QUESTION)
     assert packed.passages == (LEAVE,)
     assert packed.left_out == 0
+
+
+def test_a_heading_that_the_passage_holds_is_not_repeated() -> None:
+    first = Passage(1, "Annual leave\n\nEvery employee has 25 days.")
+    ((_, label, _),) = blocks(user_text(pack(QUESTION, [first], **PLENTY)))
+    assert attributes(label) == {"source": "handbook.md"}
 
 
 def test_ids_are_random_for_each_request_and_passage() -> None:
@@ -113,7 +119,7 @@ def test_threat_36_an_injected_passage_is_packed_as_data(injection: str) -> None
     assert len(quoted) == 3  # the hostile passage neither ends its own marks nor opens others
     assert [body for _, _, body in quoted] == [LEAVE.text, break_control_tokens(injection), LEAVE.text]
     for _, label, _ in quoted:
-        assert set(attributes(label)) <= {"file", "heading", "page"}
+        assert set(attributes(label)) <= {"source", "heading", "page"}
     assert len(CONTROL_TOKENS.findall(text)) == 2 * len(quoted)  # our own marks and nothing else
     assert text.rindex(QUESTION_PREFIX) > text.rindex(f'</passage id="{quoted[-1][0]}">')
 
@@ -145,7 +151,7 @@ def test_ordinary_text_is_sent_as_it_is(text: str) -> None:
 def test_a_label_is_one_line_without_control_characters() -> None:
     hostile = Passage(1, "x", Document("a\u2028b\x85c\x1b[31m\td" + "e" * 500))
     ((_, label, _),) = blocks(user_text(pack(QUESTION, [hostile], **PLENTY)))
-    name = attributes(label)["file"]
+    name = attributes(label)["source"]
     assert name.startswith("a b c [31m d")
     assert len(name) == 200
 
@@ -190,9 +196,9 @@ def test_passages_of_which_none_fits_are_an_error() -> None:
 
 def test_the_engines_own_counter_is_used() -> None:
     passages = [Passage(number, "one two three") for number in range(10)]
-    packed = pack("Why?", passages, context_tokens=200, answer_tokens=50, count_tokens=lambda text: len(text.split()))
+    packed = pack("Why?", passages, context_tokens=110, answer_tokens=50, count_tokens=lambda text: len(text.split()))
     counted = sum(8 + len(message["content"].split()) for message in packed.messages)
-    assert counted <= 150
+    assert counted <= 60
     assert 0 < packed.left_out < 10
 
 

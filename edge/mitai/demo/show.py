@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import shlex
+import signal
 import sys
 import time
 from pathlib import Path
@@ -26,13 +27,15 @@ from mitai.models import locate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import FrameType
 
     from mitai.answer import Answer
 
 ENCLAVE_MODEL: Final = "SmolLM2-135M-Instruct"
 PASSAGES: Final = 3
 MAX_TOKENS: Final = 96
-_HEX_BYTES: Final = 192
+_HEX_BYTES: Final = 576
+_HEX_WIDTH: Final = 24
 _LONG_WORD: Final = 5  # shorter ones turn up in ciphertext by chance
 _KNOWLEDGE_BASE: Final = "demo.kb"
 
@@ -45,6 +48,7 @@ def run(documents: Path, questions_file: Path, *, keep: bool) -> None:
     Raises:
         MitaiError: A step failed; its message says which and why.
     """
+    _end_cleanly_on_signals()
     began = time.monotonic()
     questions = [question for question in load_questions(questions_file) if question.demo]
     with Stage(locate(ENCLAVE_MODEL)) as stage:
@@ -76,6 +80,18 @@ def run(documents: Path, questions_file: Path, *, keep: bool) -> None:
     console.print(f"\nDone in {time.monotonic() - began:.0f} s; everything of the demo was removed.")
 
 
+def _end_cleanly_on_signals() -> None:
+    """Let a hang-up, a termination or Ctrl-C unwind, also where a shell started us with them ignored."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        del frame
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, leave)
+
+
 def _title(number: int, text: str) -> None:
     console.print()
     console.print(Rule(f"[bold]{number} · {text}[/]", align="left"))
@@ -95,10 +111,19 @@ def _fill(kb: KnowledgeBase, documents: Path) -> None:
 
 def _ask_all(kb: KnowledgeBase, enclave: EnclaveClient, questions: Sequence[Question]) -> list[Answer]:
     _title(4, "Ask, sealed to the verified key")
+    console.print(
+        "The demo's model has 135 million parameters and knows English only: a question in Chinese shows retrieval and "
+        "citation; for answers in Chinese serve a larger model."
+    )
     answers = []
     for question in questions:
         console.print(f"\n[bold magenta]{escape(question.text)}[/]")
         with ask(kb, question.text, enclave, k=PASSAGES, max_tokens=MAX_TOKENS) as stream:
+            best = stream.context[0]
+            console.print(
+                f"[dim]{len(stream.context)} passages retrieved; the best, from {escape(best.document.name)}:[/]"
+            )
+            console.print(f"[dim]  {escape(' '.join(best.text.split()))}[/]")
             for text in stream:
                 console.print(escape(text), end="", soft_wrap=True)
             console.print()
@@ -129,7 +154,7 @@ def _show_operator(operator: OperatorView, answers: Sequence[Answer]) -> None:
         f"{len(operator.inbound):,} bytes in, {len(operator.outbound):,} bytes out. The last request, from its start:"
     )
     start = bytes(operator.inbound).rfind(b"POST ")
-    console.print(escape(_hexdump(bytes(operator.inbound[start : start + 3 * _HEX_BYTES]))))
+    console.print(escape(_hexdump(bytes(operator.inbound[start : start + _HEX_BYTES]))))
     plain = "".join(answer.question + answer.text for answer in answers).encode()
     words = sorted({word for answer in answers for word in answer.question.split() if _telling(word)})
     console.print(
@@ -149,10 +174,10 @@ def _count(words: Sequence[str], data: bytes) -> int:
 
 def _hexdump(data: bytes) -> str:
     lines = []
-    for offset in range(0, len(data), 32):
-        row = data[offset : offset + 32]
+    for offset in range(0, len(data), _HEX_WIDTH):
+        row = data[offset : offset + _HEX_WIDTH]
         text = "".join(chr(byte) if 32 <= byte < 127 else "·" for byte in row)  # noqa: PLR2004 - printable ASCII
-        lines.append(f"{offset:04x}  {row.hex(' ', 4):<71}  {text}")
+        lines.append(f"{offset:04x}  {row.hex(' ', 4):<53}  {text}")
     return "\n".join(lines)
 
 

@@ -55,6 +55,7 @@ class Stage:
     metrics_url: str = ""
     token: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
     _process: subprocess.Popen[str] | None = field(default=None, repr=False)
+    _thread: threading.Thread | None = field(default=None, repr=False)
     _log: deque[str] = field(default_factory=lambda: deque(maxlen=_SHOWN_LINES), repr=False)
 
     @property
@@ -104,7 +105,8 @@ class Stage:
             text=True,
             start_new_session=True,
         )
-        threading.Thread(target=self._drain, args=(self._process,), name="enclave-log", daemon=True).start()
+        self._thread = threading.Thread(target=self._drain, args=(self._process,), name="enclave-log", daemon=True)
+        self._thread.start()
 
     def wait_ready(self) -> str:
         """Wait until the sidecar says that it and the engine are ready; return its address."""
@@ -136,7 +138,7 @@ class Stage:
     def stop(self) -> None:
         """End the simulated TEE and everything in it."""
         process = self._process
-        if process is None or process.poll() is not None:
+        if process is None:
             return
         process.send_signal(signal.SIGTERM)
         try:
@@ -144,6 +146,11 @@ class Stage:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+        if self._thread is not None:
+            self._thread.join()
+        if process.stdout is not None:
+            process.stdout.close()
+        self._process = None
 
     def _simulator(self, verb: str) -> list[str]:
         inputs = ["--input", str(self.model), "--input", str(self.tokens_file)]
@@ -169,7 +176,8 @@ class Stage:
 
     def _drain(self, process: subprocess.Popen[str]) -> None:
         if process.stderr is not None:
-            self._log.extend(process.stderr)
+            with process.stderr as stream:
+                self._log.extend(stream)
 
 
 def write_private(path: Path, text: str) -> None:

@@ -58,5 +58,5 @@ def locate(name: str) -> Path:
     """
     path = models_directory() / locked_model(name).name
     if not path.is_dir():
-        raise ModelMissing(f"the model {name} is not on this machine", hint="Fetch it: python -m mitai.models fetch")
+        raise ModelMissing(f"the model {name} is not on this machine")
     return path

