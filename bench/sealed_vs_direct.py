@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import httpx2
-from mitai.transport.httpx2 import SealedTransport
 from rich.console import Console
 from rich.table import Table
 
 from machine import machine
+from mitai import SealedTransport
 from mitai.demo.stage import SERVED_NAME, Stage
 from mitai.models import locate
 

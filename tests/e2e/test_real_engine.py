@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import psutil
 import pytest
@@ -25,7 +27,9 @@ from support import canary
 from support.packet_capture import PacketCapture
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    import openai
 
     from mitai.answer import Answer
     from mitai_crypto.policy import TrustPolicy
@@ -164,9 +168,8 @@ def test_a_packet_capture_of_the_sidecars_port_shows_no_planted_word(world: Worl
     assert len(planted) >= 2
     control = canary.find(planted, sent.encode() + answer.text.encode())
     assert {line.split("'")[1] for line in control} == set(planted)
-    secrets = [*planted, world.stage.token, "SmolLM2", "smollm2-135m-instruct", "v1/chat/completions"]
-    request_side = wire.replace(b"", b"")
-    assert canary.find([word for word in secrets if "mollm" not in word.lower()], request_side) == []
+    hidden = [*PLANTED, world.stage.token, "v1/chat/completions", "Bearer", "planted.md"]
+    assert canary.find(hidden, wire) == []
 
 
 def test_the_command_line_asks_from_a_second_terminal(world: World) -> None:
@@ -185,6 +188,24 @@ def test_the_command_line_asks_from_a_second_terminal(world: World) -> None:
     assert question.file in {citation["file"] for citation in told["citations"]}
     assert told["simulated"] is True
     assert "SIMULATED" in done.stderr
+
+
+@pytest.mark.parametrize("readme", ["README.md", "README.zh-CN.md"])
+def test_the_python_of_the_readme_runs(world: World, readme: str, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (EXAMPLES.parent / readme).read_text(encoding="utf-8")
+    library, client = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    for shown, real in {
+        "https://enclave.example": world.stage.url,
+        "policy.toml": str(world.stage.folder / "policy.toml"),
+        '"handbook"': repr(str(world.stage.folder / "kb")),
+    }.items():
+        library, client = library.replace(shown, real), client.replace(shown, real)
+    names: dict[str, object] = {"passphrase": PASSPHRASE, "token": world.stage.token}
+    exec(compile(library, readme, "exec"), names)  # noqa: S102 - the README's own code
+    assert capsys.readouterr().out
+    exec(compile(client, readme, "exec"), names)  # noqa: S102 - the same
+    with cast("openai.OpenAI", names["client"]) as sealed:
+        assert [model.id for model in sealed.models.list()] == ["smollm2-135m-instruct"]
 
 
 def test_threat_44_the_process_tree_listens_on_loopback_only(world: World) -> None:
@@ -217,19 +238,39 @@ def test_no_planted_word_is_written_anywhere(world: World, answers: dict[str, An
     assert looked_at > 5
 
 
-def test_an_engine_that_dies_in_the_middle_of_an_answer_is_an_incomplete_answer(world: World) -> None:
+def test_an_engine_that_dies_mid_answer_makes_it_incomplete_and_comes_back(world: World) -> None:
     with world.client() as enclave:
         stream = enclave.chat([{"role": "user", "content": "Count from one to two hundred."}], max_tokens=400)
         received = [next(stream), next(stream)]
-        worker = next(
-            p for p in _tree(world) if "api_server" in " ".join(p.cmdline()) and "guard" not in " ".join(p.cmdline())
-        )
-        os.kill(worker.pid, signal.SIGKILL)
+        os.kill(_engine(world).pid, signal.SIGKILL)
         with pytest.raises(errors.IncompleteAnswer):
             list(stream)
         assert all(received)
-        with pytest.raises(errors.MitaiError):
-            enclave.verify()  # no evidence for an engine that does not run
+        # No evidence for an engine that does not run; then the supervisor brings it back.
+        assert _within(30, lambda: not _verifies(enclave))
+        assert _within(240, lambda: _verifies(enclave))
+        assert "".join(enclave.chat([{"role": "user", "content": "Say hello."}], max_tokens=4))
+
+
+def _engine(world: World) -> psutil.Process:
+    lines = {process: " ".join(process.cmdline()) for process in _tree(world)}
+    return next(process for process, line in lines.items() if "api_server" in line and "guard" not in line)
+
+
+def _within(seconds: float, condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.5)
+    return False
+
+
+def _verifies(enclave: EnclaveClient) -> bool:
+    try:
+        return enclave.verify().report.ok
+    except (errors.EnclaveRefused, errors.EnclaveUnreachable):
+        return False
 
 
 def _tree(world: World) -> list[psutil.Process]:
