@@ -64,7 +64,8 @@ def run(documents: Path, questions_file: Path, *, keep: bool) -> None:
         write_private(stage.folder / "passphrase", passphrase + "\n")
         with KnowledgeBase.create(stage.folder / _KNOWLEDGE_BASE, passphrase=passphrase) as kb:
             _fill(kb, documents)
-            stage.wait_ready()
+            with console.status("Waiting for vLLM to load the model (a minute on two cores) …"):
+                stage.wait_ready()
             console.print(f"The enclave is ready after {time.monotonic() - began:.0f} s: {stage.url}")
             with (
                 OperatorView(stage.url) as operator,

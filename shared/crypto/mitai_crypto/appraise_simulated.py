@@ -110,8 +110,7 @@ def _describe_mismatch(registers: Mapping[str, str], references: list[Reference]
         return "the policy has no reference value for simulated evidence"
     nearest = min(references, key=lambda item: len(_differing(registers, item.registers)))
     details = [
-        f"{name} ({REGISTER_MEANING[name]}) is {registers[name][:_SHOWN]}…, "
-        f"not {nearest.registers[name][:_SHOWN]}…"
+        f"{name} ({REGISTER_MEANING[name]}) is {registers[name][:_SHOWN]}…, not {nearest.registers[name][:_SHOWN]}…"
         for name in _differing(registers, nearest.registers)
     ]
     return f"no reference value matches; nearest {nearest.name!r}: {'; '.join(details)}"

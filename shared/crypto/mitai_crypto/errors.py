@@ -54,9 +54,7 @@ class HpkeError(ChannelError):
 class BhttpError(ChannelError):
     """A Binary HTTP message breaks RFC 9292 or the stricter rules of `docs/spec/bhttp.md`."""
 
-    default_hint = (
-        "Device and enclave may run versions that do not fit together; compare them."
-    )
+    default_hint = "Device and enclave may run versions that do not fit together; compare them."
 
 
 class KeyConfigError(ChannelError):
@@ -104,9 +102,7 @@ class EvidenceExpired(AttestationError):
 class TeeUnavailable(AttestationError):
     """No quote can be had on this machine."""
 
-    default_hint = (
-        "On a machine without TEE hardware run: mitai-sim run -- mitai-enclave serve --tee simulated …"
-    )
+    default_hint = "On a machine without TEE hardware run: mitai-sim run -- mitai-enclave serve --tee simulated …"
 
 
 class VerificationFailed(AttestationError):

@@ -122,9 +122,7 @@ def gpu_nonce(nonce: bytes, crypto_material: bytes) -> bytes:
     Raises:
         EvidenceError: The nonce is not 32 bytes.
     """
-    return hashlib.sha256(
-        GPU_LABEL + _checked_nonce(nonce) + hashlib.sha256(crypto_material).digest()
-    ).digest()
+    return hashlib.sha256(GPU_LABEL + _checked_nonce(nonce) + hashlib.sha256(crypto_material).digest()).digest()
 
 
 def measurement_digest(tee: TeeKind, registers: Mapping[str, str]) -> str:

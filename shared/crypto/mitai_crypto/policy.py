@@ -236,9 +236,7 @@ def _parse_gpu(fields: Fields, tee: tuple[TeeKind, ...]) -> GpuDemand:
 
 def _parse_references(fields: Fields, tee: tuple[TeeKind, ...]) -> tuple[Reference, ...]:
     items = fields.array("reference", most=_MAX_ITEMS)
-    references = tuple(
-        _parse_reference(item, f"policy.reference[{index}]") for index, item in enumerate(items)
-    )
+    references = tuple(_parse_reference(item, f"policy.reference[{index}]") for index, item in enumerate(items))
     if len({reference.name for reference in references}) != len(references):
         raise PolicyError("policy.reference uses a name twice")
     kinds = {reference.tee for reference in references}

@@ -138,6 +138,4 @@ def _parse_moment(text: str) -> int:
 
 
 def _read(data: bytes, what: str) -> Fields:
-    return Fields(
-        parse_object(data, max_bytes=MAX_POLICY_BYTES, error=PolicyError), where=what, error=PolicyError
-    )
+    return Fields(parse_object(data, max_bytes=MAX_POLICY_BYTES, error=PolicyError), where=what, error=PolicyError)

@@ -95,8 +95,7 @@ class VerificationReport:
     def ok(self) -> bool:
         """Whether every mandatory step passed and no other failed."""
         return tuple(step.number for step in self.steps) == tuple(STEP_TITLES) and all(
-            step.outcome is Outcome.PASS
-            or (step.outcome is Outcome.NOT_CHECKED and step.number not in MANDATORY_STEPS)
+            step.outcome is Outcome.PASS or (step.outcome is Outcome.NOT_CHECKED and step.number not in MANDATORY_STEPS)
             for step in self.steps
         )
 
@@ -105,9 +104,7 @@ class VerificationReport:
         """The steps because of which `ok` is false: those that failed, then mandatory ones not checked."""
         failed = [step for step in self.steps if step.outcome is Outcome.FAIL]
         unchecked = [
-            step
-            for step in self.steps
-            if step.outcome is Outcome.NOT_CHECKED and step.number in MANDATORY_STEPS
+            step for step in self.steps if step.outcome is Outcome.NOT_CHECKED and step.number in MANDATORY_STEPS
         ]
         return (*failed, *unchecked)
 

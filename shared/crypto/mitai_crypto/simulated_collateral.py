@@ -180,9 +180,7 @@ def verify_chain(collateral: Collateral, *, fingerprint: str, now: int) -> Endor
             platform_key=platform_key,
             chip_id=_chip_id(platform),
             tcb=_tcb_version(platform),
-            next_update=min(
-                crl_end, _seconds(platform.not_valid_after_utc), _seconds(root.not_valid_after_utc)
-            ),
+            next_update=min(crl_end, _seconds(platform.not_valid_after_utc), _seconds(root.not_valid_after_utc)),
         )
 
 
@@ -227,9 +225,7 @@ def _verify_certificate(
         certificate.verify_directly_issued_by(issuer)
     except InvalidSignature:
         raise EvidenceError(f"{what} is not signed by the root") from None
-    _verify_window(
-        what, _seconds(certificate.not_valid_before_utc), _seconds(certificate.not_valid_after_utc), now
-    )
+    _verify_window(what, _seconds(certificate.not_valid_before_utc), _seconds(certificate.not_valid_after_utc), now)
     if _subject(certificate, NameOID.COMMON_NAME) != name:
         raise EvidenceError(f"{what} is not named {name!r}")
     constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints)

@@ -54,9 +54,7 @@ def parse_object(
 
 def encode_canonical(value: JsonObject) -> bytes:
     """Encode with sorted names, no white space and UTF-8: one value, one text."""
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode()
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def parse_canonical(data: bytes, *, max_bytes: int, error: type[MitaiError] = EvidenceError) -> JsonObject:

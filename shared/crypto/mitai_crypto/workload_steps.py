@@ -59,9 +59,7 @@ def check_binding(shown: Presented, nonce: bytes) -> str:
     return "the quote binds this nonce, these keys and this device evidence"
 
 
-def check_gpu(
-    shown: Presented, policy: TrustPolicy, nonce: bytes, now: int, appraiser: GpuAppraiser | None
-) -> str:
+def check_gpu(shown: Presented, policy: TrustPolicy, nonce: bytes, now: int, appraiser: GpuAppraiser | None) -> str:
     """Step 9: device evidence holds where the policy requires it."""
     bundle = needed(shown.bundle, _NO_BUNDLE)
     if policy.gpu != "required":
@@ -79,9 +77,7 @@ def check_key_validity(shown: Presented, now: int) -> str:
     for index, key in enumerate(material.keys):
         lifetime = key.not_after - key.not_before
         if not 0 < lifetime <= MAX_KEY_LIFETIME_SECONDS:
-            raise EvidenceError(
-                f"keys[{index}] lives {lifetime} s, the limit is {MAX_KEY_LIFETIME_SECONDS} s"
-            )
+            raise EvidenceError(f"keys[{index}] lives {lifetime} s, the limit is {MAX_KEY_LIFETIME_SECONDS} s")
     current = {key.key_config().kem: key for key in reversed(material.keys)}
     for kem, key in current.items():
         if now >= key.not_after:
@@ -100,9 +96,7 @@ def check_workload(shown: Presented, policy: TrustPolicy) -> str:
     if material.model_name != policy.model_name:
         raise EvidenceError(f"the model is {material.model_name!r}, the policy says {policy.model_name!r}")
     if material.engine == "vllm" and material.model_digest != policy.model_digest:
-        raise EvidenceError(
-            f"the model's digest is {material.model_digest}, not the policy's {policy.model_digest}"
-        )
+        raise EvidenceError(f"the model's digest is {material.model_digest}, not the policy's {policy.model_digest}")
     if material.configuration not in policy.configuration:
         raise EvidenceError(f"the configuration is {material.configuration}, which the policy does not list")
     suite = current_key(material, policy.suites).key_config().kem.name
