@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mitai import errors
-    from mitai.answer import Answer, AnswerStream, Evidence, ask
+    from mitai.answer import Answer, AnswerStream, Grounding, ask
     from mitai.cite import CheckedSentence, Citation, Support
     from mitai.disclosure import Disclosure, DisclosureOutcome, Outgoing
     from mitai.enclave import ChatStream, EnclaveClient
@@ -60,7 +60,7 @@ __all__ = [
     "Disclosure",
     "DisclosureOutcome",
     "EnclaveClient",
-    "Evidence",
+    "Grounding",
     "Hit",
     "HttpxSealedTransport",
     "IngestSummary",
@@ -91,7 +91,7 @@ _HOMES = {
     "Disclosure": "mitai.disclosure",
     "DisclosureOutcome": "mitai.disclosure",
     "EnclaveClient": "mitai.enclave",
-    "Evidence": "mitai.answer",
+    "Grounding": "mitai.answer",
     "Hit": "mitai.retrieve",
     "HttpxSealedTransport": "mitai.transport",
     "IngestSummary": "mitai.ingestion",

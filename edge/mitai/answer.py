@@ -42,7 +42,7 @@ WEAK_NOTE: Final = {
 }
 
 
-class Evidence(StrEnum):
+class Grounding(StrEnum):
     """How well an answer rests on the passages that were sent."""
 
     NONE = "none"
@@ -81,7 +81,7 @@ class Answer:
         question: What was asked.
         text: What the model said, or that nothing was found.
         sentences: The text sentence by sentence, each with the place that supports it or without.
-        evidence: How well the text rests on the passages.
+        grounding: How well the text rests on the passages.
         context: The passages that were sent, in rank order.
         left_out: How many retrieved passages did not fit.
         finish: Why the model stopped, by the receipt; ``length`` means that it was cut at `max_tokens`.
@@ -94,7 +94,7 @@ class Answer:
     question: str = field(repr=False)
     text: str = field(repr=False)
     sentences: tuple[CheckedSentence, ...] = field(repr=False)
-    evidence: Evidence
+    grounding: Grounding
     context: tuple[Quotable, ...] = field(repr=False)
     left_out: int
     finish: str | None
@@ -117,7 +117,7 @@ class Answer:
     @property
     def note(self) -> str | None:
         """Return what a reader must know about weak evidence, in the question's language."""
-        return WEAK_NOTE[language(self.question)] if self.evidence is Evidence.WEAK else None
+        return WEAK_NOTE[language(self.question)] if self.grounding is Grounding.WEAK else None
 
 
 def ask(
@@ -255,7 +255,7 @@ class AnswerStream:
             question=self._question,
             text=text,
             sentences=(),
-            evidence=Evidence.NONE,
+            grounding=Grounding.NONE,
             context=(),
             left_out=0,
             finish=None,
@@ -283,7 +283,7 @@ class AnswerStream:
             question=self._question,
             text=text,
             sentences=sentences,
-            evidence=_evidence(sentences),
+            grounding=_grounding(sentences),
             context=self.context,
             left_out=self.left_out,
             finish=stream.finish,
@@ -347,7 +347,7 @@ def receipt_record(stream: ChatStream) -> str | None:
     return json.dumps({"receipt": json.loads(stream.receipt.encode()), "signed": stream.signed_receipt})
 
 
-def _evidence(sentences: tuple[CheckedSentence, ...]) -> Evidence:
+def _grounding(sentences: tuple[CheckedSentence, ...]) -> Grounding:
     supported = sum(sentence.support is Support.SUPPORTED for sentence in sentences)
     unsupported = sum(sentence.support is Support.UNSUPPORTED for sentence in sentences)
-    return Evidence.SUPPORTED if supported and supported >= unsupported else Evidence.WEAK
+    return Grounding.SUPPORTED if supported and supported >= unsupported else Grounding.WEAK

@@ -32,7 +32,8 @@
     │   └── ModelMismatch            the knowledge base was made with another embedding model
     ├── ContextTooLong               question and passages do not fit into the model's context
     ├── ChannelError                 the sealed channel could not be used (`mitai_crypto.errors`)
-    │   ├── EnclaveUnreachable       nothing answers at that address
+    │   ├── EnclaveUnreachable       nothing answers at that address; nothing was sent
+    │   │   └── DeliveryUnknown      the connection broke after a sealed request was handed over
     │   ├── EnclaveRefused           the enclave answered, sealed, with an error status
     │   ├── PlaintextRefused         an answer came outside the seal and was not read
     │   ├── IncompleteAnswer         the answer broke off; what was shown is authentic but not whole
@@ -48,6 +49,8 @@
     │   ├── EvidenceExpired
     │   ├── TeeUnavailable
     │   └── VerificationFailed
+    ├── SecretUnavailable            a passphrase or token was needed and could not be had
+    ├── StageFailed                  the cloud side of the demo did not start
     └── ReceiptError                 a receipt is missing, malformed, or not of this exchange (`mitai_crypto.errors`)
 
 Every error says in its message what happened and in `hint` what to do about it. None holds text of a document.
@@ -101,6 +104,7 @@ __all__ = [
     "ContextTooLong",
     "DamagedDocument",
     "DecapsulationError",
+    "DeliveryUnknown",
     "DocumentNotFound",
     "DocumentTooLarge",
     "EmptyDocument",
@@ -135,6 +139,8 @@ __all__ = [
     "PlaintextRefused",
     "PolicyError",
     "ReceiptError",
+    "SecretUnavailable",
+    "StageFailed",
     "StorageFailed",
     "TeeUnavailable",
     "TruncatedMessage",
@@ -236,6 +242,12 @@ class EnclaveUnreachable(ChannelError):
     default_hint = "Check the address and that the enclave runs; nothing was sent."
 
 
+class DeliveryUnknown(EnclaveUnreachable):
+    """The connection broke after a sealed request was handed over: whether the enclave got it is not known."""
+
+    default_hint = "The sealed request may have reached the enclave; whether it was answered is not known. Ask again."
+
+
 class EnclaveRefused(ChannelError):
     """The enclave answered, inside the seal, with an error status.
 
@@ -258,3 +270,13 @@ class IncompleteAnswer(ChannelError):
     """The answer broke off: what was shown is authentic, but not the whole."""
 
     default_hint = "The connection or the engine broke off; ask again."
+
+
+class SecretUnavailable(MitaiError):
+    """A passphrase or token was needed and could not be had."""
+
+    default_hint = "Secrets come from a prompt, --…-fd N, a file of mode 0600, or the keychain."
+
+
+class StageFailed(MitaiError):
+    """The cloud side of the demo did not start, or ended early."""

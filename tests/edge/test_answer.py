@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mitai.answer import NOTHING_FOUND, Evidence, ask
+from mitai.answer import NOTHING_FOUND, Grounding, ask
 from mitai.cite import Support
 from mitai.disclosure import DisclosureOutcome
 from mitai.enclave import EnclaveClient
@@ -102,7 +102,7 @@ def test_an_answer_is_streamed_checked_and_written_down(
     assert len(pieces) > 3
     answer = stream.answer
     assert answer.text == "".join(pieces) == RIGHT
-    assert answer.evidence is Evidence.SUPPORTED
+    assert answer.grounding is Grounding.SUPPORTED
     assert answer.note is None
     (citation,) = answer.citations
     assert citation.file == "handbook.md"
@@ -148,7 +148,7 @@ def test_a_sentence_with_another_number_is_marked(
     answer = ask(kb, QUESTION, enclave).answer
     assert [sentence.text for sentence in answer.unsupported] == [WRONG]
     assert answer.citations == ()
-    assert answer.evidence is Evidence.WEAK
+    assert answer.grounding is Grounding.WEAK
     assert answer.note is not None
 
 
@@ -161,7 +161,7 @@ def test_one_place_is_cited_once(kb: KnowledgeBase, enclave: EnclaveClient, simu
         Support.UNSUPPORTED,
     ]
     assert len(answer.citations) == 1
-    assert answer.evidence is Evidence.SUPPORTED
+    assert answer.grounding is Grounding.SUPPORTED
 
 
 @pytest.mark.parametrize(("question", "words"), [(QUESTION, "en"), ("年假有几天？", "zh")])
@@ -173,7 +173,7 @@ def test_an_empty_knowledge_base_sends_nothing_and_says_so(
     ) as empty:
         stream = ask(empty, question, enclave)
         assert list(stream) == [NOTHING_FOUND[words]]
-        assert stream.answer.evidence is Evidence.NONE
+        assert stream.answer.grounding is Grounding.NONE
         assert stream.answer.receipt is None
         assert stream.disclosure_id is None
         assert empty.ledger.list_disclosures() == []

@@ -27,7 +27,7 @@ PUBLIC = [
     "Disclosure",
     "DisclosureOutcome",
     "EnclaveClient",
-    "Evidence",
+    "Grounding",
     "Hit",
     "HttpxSealedTransport",
     "IngestSummary",

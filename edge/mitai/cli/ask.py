@@ -103,7 +103,7 @@ def answer_as_json(answer: Answer) -> dict[str, object]:
     return {
         "question": answer.question,
         "text": answer.text,
-        "evidence": answer.evidence.value,
+        "grounding": answer.grounding.value,
         "finish": answer.finish,
         "simulated": answer.simulated,
         "measurement": answer.measurement,

@@ -13,19 +13,22 @@ class ExitCode(IntEnum):
     OK = 0
     FAILED = 1  # something else went wrong; the message says what
     USAGE = 2  # the command line is wrong (click's own code)
-    LOCKED = 3  # wrong passphrase, or no key to the knowledge base
-    KNOWLEDGE_BASE = 4  # missing, exists already, busy, damaged, or of a newer version
+    LOCKED = 3  # a passphrase, token or keychain entry is wrong, unusable or missing
+    KNOWLEDGE_BASE = 4  # missing, there already, busy, damaged, of a newer version; no such document; disk full
     PARTIAL = 5  # some files could not be read; the others are in
     UNREACHABLE = 6  # no enclave answers at that address
     UNVERIFIED = 7  # the enclave did not verify, or its policy does not parse; nothing was sent
-    ANSWER = 8  # the answer is refused, unsealed or incomplete
+    ANSWER = 8  # the answer is refused, unsealed or incomplete, or the connection broke after sending
     CANCELLED = 130  # Ctrl-C
 
 
 _BY_ERROR: tuple[tuple[type[errors.MitaiError], ExitCode], ...] = (
     (errors.WrongPassphrase, ExitCode.LOCKED),
+    (errors.PassphraseRefused, ExitCode.LOCKED),
     (errors.NoKeychain, ExitCode.LOCKED),
+    (errors.SecretUnavailable, ExitCode.LOCKED),
     (errors.KnowledgeBaseError, ExitCode.KNOWLEDGE_BASE),
+    (errors.DeliveryUnknown, ExitCode.ANSWER),
     (errors.EnclaveUnreachable, ExitCode.UNREACHABLE),
     (errors.AttestationError, ExitCode.UNVERIFIED),
     (errors.IncompleteAnswer, ExitCode.ANSWER),

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mitai.cli.places import knowledge_base_path
-from mitai.cli.secrets import SecretUnavailable, ask_passphrase, read_descriptor, read_private_file
+from mitai.cli.secrets import ask_passphrase, read_descriptor, read_private_file
+from mitai.errors import SecretUnavailable
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,13 +8,9 @@ import sys
 from getpass import getpass
 from pathlib import Path
 
-from mitai.errors import MitaiError
+from mitai.errors import SecretUnavailable
 
 _MAX_SECRET_BYTES = 64 * 1024
-
-
-class SecretUnavailable(MitaiError):
-    """A passphrase or token was needed and could not be had."""
 
 
 def read_descriptor(descriptor: int) -> str:

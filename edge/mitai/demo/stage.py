@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from mitai.errors import MitaiError
+from mitai.errors import StageFailed
 from mitai_crypto.policy_toml import policy_from_reference
 
 if TYPE_CHECKING:
@@ -30,10 +30,6 @@ PRINCIPAL = "demo"
 _START_SECONDS = 600
 _STOP_SECONDS = 20
 _SHOWN_LINES = 25
-
-
-class StageFailed(MitaiError):
-    """The cloud side of the demo did not start or stopped early."""
 
 
 @dataclass
@@ -52,7 +48,6 @@ class Stage:
     model: Path
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="mitai-demo-")))
     url: str = ""
-    metrics_url: str = ""
     token: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
     _process: subprocess.Popen[str] | None = field(default=None, repr=False)
     _thread: threading.Thread | None = field(default=None, repr=False)
@@ -118,7 +113,7 @@ class Stage:
         try:
             for line in process.stdout:
                 if line.startswith("{") and (event := json.loads(line)).get("event") == "ready":
-                    self.url, self.metrics_url = str(event["url"]), str(event.get("metrics", ""))
+                    self.url = str(event["url"])
                     return self.url
         finally:
             deadline.cancel()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from mitai.disclosure import Outgoing
-from mitai.errors import EnclaveUnreachable, IncompleteAnswer, MitaiError, PlaintextRefused
+from mitai.errors import DeliveryUnknown, EnclaveUnreachable, IncompleteAnswer, MitaiError, PlaintextRefused
 from mitai.transport.exchange import (
     FRAMING_HEADERS,
     Exchange,
@@ -239,8 +239,7 @@ class Sender:
         try:
             return await self._wire.send(message), exchange
         except EnclaveUnreachable as error:
-            error.hint = "The sealed request may have reached the enclave; whether it was answered is not known."
-            raise
+            raise DeliveryUnknown(str(error)) from error
 
     async def _open(self, sending: _Sending, outer: OuterAnswer, exchange: Exchange) -> SealedAnswer | None:
         """Return the answer; None where it asks for another date and that was not tried yet."""

@@ -115,7 +115,7 @@ def test_passphrase_by_descriptor(home: Path) -> None:
 def test_threat_32_a_secret_file_that_others_can_read_is_refused(home: Path) -> None:
     (home / "secret").chmod(0o644)
     done = mitai(home, "kb", "create", "open", "--passphrase-file", str(home / "secret"))
-    assert done.returncode == ExitCode.FAILED
+    assert done.returncode == ExitCode.LOCKED
     assert "chmod 600" in done.stderr
     assert not (home / "data").exists() or not list((home / "data").rglob("kb.db"))
 
@@ -128,7 +128,7 @@ def test_no_option_takes_a_secret_itself(home: Path) -> None:
 
 def test_without_a_terminal_a_passphrase_is_not_waited_for(home: Path) -> None:
     done = mitai(home, "kb", "create", "x")
-    assert done.returncode == ExitCode.FAILED
+    assert done.returncode == ExitCode.LOCKED
     assert "--passphrase-fd" in done.stderr
 
 
