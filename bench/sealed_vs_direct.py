@@ -21,7 +21,7 @@ from rich.table import Table
 
 from machine import machine
 from mitai import SealedTransport
-from mitai.demo.stage import SERVED_NAME, Stage
+from mitai.cli.demo.stage import SERVED_NAME, Stage
 from mitai.models import locate
 
 if TYPE_CHECKING:

@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mitai import errors
-    from mitai.answer import Answer, AnswerStream, Grounding, ask
-    from mitai.cite import CheckedSentence, Citation, Support
+    from mitai.answering.answer import Answer, AnswerStream, Grounding, ask
+    from mitai.answering.cite import CheckedSentence, Citation, Support
     from mitai.disclosure import Disclosure, DisclosureOutcome, Outgoing
     from mitai.enclave import ChatStream, EnclaveClient
     from mitai.errors import MitaiError
@@ -80,18 +80,18 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Answer": "mitai.answer",
-    "AnswerStream": "mitai.answer",
+    "Answer": "mitai.answering.answer",
+    "AnswerStream": "mitai.answering.answer",
     "AsyncHttpxSealedTransport": "mitai.transport",
     "AsyncSealedTransport": "mitai.transport",
     "AttestationResult": "mitai_crypto.verify",
     "ChatStream": "mitai.enclave",
-    "CheckedSentence": "mitai.cite",
-    "Citation": "mitai.cite",
+    "CheckedSentence": "mitai.answering.cite",
+    "Citation": "mitai.answering.cite",
     "Disclosure": "mitai.disclosure",
     "DisclosureOutcome": "mitai.disclosure",
     "EnclaveClient": "mitai.enclave",
-    "Grounding": "mitai.answer",
+    "Grounding": "mitai.answering.answer",
     "Hit": "mitai.retrieve",
     "HttpxSealedTransport": "mitai.transport",
     "IngestSummary": "mitai.ingestion",
@@ -100,10 +100,10 @@ _HOMES = {
     "Outgoing": "mitai.disclosure",
     "Receipt": "mitai_crypto.receipt",
     "SealedTransport": "mitai.transport",
-    "Support": "mitai.cite",
+    "Support": "mitai.answering.cite",
     "TrustPolicy": "mitai_crypto.policy",
     "VerificationReport": "mitai_crypto.verify",
-    "ask": "mitai.answer",
+    "ask": "mitai.answering.answer",
     "load_policy": "mitai.policy_file",
     "parse_policy": "mitai_crypto.policy",
 }

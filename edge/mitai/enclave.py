@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from mitai.chat import ChatMessage
     from mitai.disclosure import Outgoing
-    from mitai.prompt import ChatMessage
     from mitai_crypto.policy import TrustPolicy
     from mitai_crypto.receipt import Receipt, Usage
     from mitai_crypto.verify import AttestationResult

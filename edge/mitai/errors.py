@@ -280,3 +280,5 @@ class SecretUnavailable(MitaiError):
 
 class StageFailed(MitaiError):
     """The cloud side of the demo did not start, or ended early."""
+
+    default_hint = "What it said last is above; `mitai-enclave serve --help` explains its options."

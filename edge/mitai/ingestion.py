@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from mitai.formats import HEADING_TOKENS, WINDOW_PASSAGES
-from mitai.records import Change
-from mitai.tokens import index_text
+from mitai.storage.records import Change
+from mitai.text.tokens import index_text
 from mitai_ingest.limits import DEFAULT_MAX_TOKENS, MIN_MAX_TOKENS
 from mitai_ingest.pipeline import Loaded, read
 from mitai_ingest.walk import Failed, walk
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mitai.embed import Embedder
-    from mitai.store import Store
+    from mitai.storage.store import Store
     from mitai_ingest.walk import Candidate
 
 

@@ -15,16 +15,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mitai import keys, private_file
 from mitai.embed import default_embedder
 from mitai.errors import KnowledgeBaseExists, KnowledgeBaseNotFound, PassphraseRefused
 from mitai.formats import BUSY_TIMEOUT_SECONDS, DATABASE_FILE, FOLDER_MODE, KEYSLOTS_FILE
+from mitai.hardening import harden_process
 from mitai.ingestion import Ingestion
-from mitai.passphrase import calibrate
-from mitai.process import harden_process
+from mitai.keyslots import keys, private_file
+from mitai.keyslots.passphrase import calibrate
 from mitai.retrieve import retrieve
-from mitai.store import Store
-from mitai.vectors import StoredVectors
+from mitai.storage.store import Store
+from mitai.storage.vectors import StoredVectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
     from mitai.embed import Embedder
     from mitai.ingestion import Cancel, IngestSummary, Progress
-    from mitai.keys import KeySlots, RootKey
-    from mitai.ledger import Ledger
-    from mitai.passphrase import Argon2Parameters
-    from mitai.records import DocumentRecord, Removal
+    from mitai.keyslots.keys import KeySlots, RootKey
+    from mitai.keyslots.passphrase import Argon2Parameters
     from mitai.retrieve import Hit
+    from mitai.storage.ledger import Ledger
+    from mitai.storage.records import DocumentRecord, Removal
 
 _RANDOM_SUFFIX_BYTES = 6
 

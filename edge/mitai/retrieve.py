@@ -12,7 +12,7 @@ from mitai.formats import (
     LEXICAL_WEIGHT_ACROSS_SCRIPTS,
     RANK_OFFSET,
 )
-from mitai.script import Script, detect_script, differ
+from mitai.text.script import Script, detect_script, differ
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from mitai.records import DocumentRecord
-    from mitai.store import Store
-    from mitai.vectors import StoredVectors
+    from mitai.storage.records import DocumentRecord
+    from mitai.storage.store import Store
+    from mitai.storage.vectors import StoredVectors
 
 
 @dataclass(frozen=True)

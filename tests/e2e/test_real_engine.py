@@ -18,9 +18,9 @@ import psutil
 import pytest
 
 from mitai import EnclaveClient, KnowledgeBase, ask, errors
-from mitai.demo.questions import Question, load_questions
-from mitai.demo.show import ENCLAVE_MODEL, MAX_TOKENS, PASSAGES
-from mitai.demo.stage import Stage, write_private
+from mitai.cli.demo.questions import Question, load_questions
+from mitai.cli.demo.show import ENCLAVE_MODEL, MAX_TOKENS, PASSAGES
+from mitai.cli.demo.stage import Stage, write_private
 from mitai.models import locate
 from mitai_crypto.report import Outcome
 from support import canary
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     import openai
 
-    from mitai.answer import Answer
+    from mitai.answering.answer import Answer
     from mitai_crypto.policy import TrustPolicy
 
 pytestmark = [pytest.mark.engine, pytest.mark.models]

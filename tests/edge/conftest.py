@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mitai.keys import RootKey
-from mitai.private_file import create_empty
-from mitai.store import Store
+from mitai.keyslots.keys import RootKey
+from mitai.keyslots.private_file import create_empty
+from mitai.storage.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -31,8 +31,8 @@ from support.evidence_builder import build_enclave
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from mitai.chat import ChatMessage
     from mitai.disclosure import Outgoing
-    from mitai.prompt import ChatMessage
 
 MESSAGES: list[ChatMessage] = [{"role": "user", "content": "密态 CANARY"}]
 

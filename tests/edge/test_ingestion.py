@@ -14,7 +14,7 @@ import pytest
 
 from mitai.errors import ModelMismatch
 from mitai.ingestion import Ingestion, IngestSummary, Progress
-from mitai.store import Store
+from mitai.storage.store import Store
 from support.embedder import HashingEmbedder
 from support.knowledge_bases import document, put
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mitai.ingestion import Cancel
-    from mitai.keys import RootKey
+    from mitai.keyslots.keys import RootKey
 
 TESTS = Path(__file__).parents[1]
 FILES = 20
@@ -190,8 +190,8 @@ WORKER = """
 import os, pathlib, signal, sys
 sys.path.insert(0, sys.argv[1])
 import mitai.ingestion
-from mitai.keys import RootKey
-from mitai.store import Store
+from mitai.keyslots.keys import RootKey
+from mitai.storage.store import Store
 from support.embedder import HashingEmbedder
 mitai.ingestion.WINDOW_PASSAGES = 4
 store = Store.open(pathlib.Path(sys.argv[2]), RootKey("0123456789abcdef0123456789abcdef", bytes(range(32))))

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from mitai import keychain
 from mitai.disclosure import Disclosure
 from mitai.embed import default_embedder
 from mitai.errors import (
@@ -29,8 +28,9 @@ from mitai.errors import (
     PassphraseRefused,
     WrongPassphrase,
 )
+from mitai.keyslots import keychain
+from mitai.keyslots.passphrase import derive_key
 from mitai.knowledge_base import KnowledgeBase
-from mitai.passphrase import derive_key
 from support import canary
 from support.embedder import HashingEmbedder
 from support.knowledge_bases import CHEAP, PASSPHRASE, outgoing
@@ -67,7 +67,7 @@ def documents(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def _derive_each_key_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mitai.keys.derive_key", DERIVED)  # the real derivation; opening again costs nothing
+    monkeypatch.setattr("mitai.keyslots.keys.derive_key", DERIVED)  # the real derivation; opening again costs nothing
 
 
 @pytest.fixture(scope="module")
@@ -231,7 +231,7 @@ def test_a_failed_creation_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("mitai.keys.save_keyslots", fail)
+    monkeypatch.setattr("mitai.keyslots.keys.save_keyslots", fail)
     with pytest.raises(OSError, match="No space"):
         create(tmp_path / "kb")
     assert not list(tmp_path.iterdir())
@@ -309,7 +309,7 @@ HOLDER = """
 import sys, pathlib
 sys.path.insert(0, sys.argv[1])
 from mitai.knowledge_base import KnowledgeBase
-from mitai.passphrase import derive_key
+from mitai.keyslots.passphrase import derive_key
 kb = KnowledgeBase.open(pathlib.Path(sys.argv[2]), passphrase=sys.stdin.readline().rstrip("\\n"))
 with kb._store.database.write():
     print("writing", flush=True)

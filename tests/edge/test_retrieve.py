@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mitai.retrieve import Hit, fuse, retrieve
-from mitai.script import Script
-from mitai.vectors import StoredVectors
+from mitai.storage.vectors import StoredVectors
+from mitai.text.script import Script
 from support.embedder import HashingEmbedder
 from support.knowledge_bases import document, put
 
 if TYPE_CHECKING:
-    from mitai.store import Store
+    from mitai.storage.store import Store
 
 LATIN = dict.fromkeys(range(10), Script.LATIN)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mitai.tokens import fold
+from mitai.text.tokens import fold
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

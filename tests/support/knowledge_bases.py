@@ -10,15 +10,15 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from mitai.disclosure import Outgoing
 from mitai.formats import PAGE_SIZE
-from mitai.passphrase import Argon2Parameters
+from mitai.keyslots.passphrase import Argon2Parameters
 from mitai_ingest.document import Block, Document, Passage
 from support.embedder import HashingEmbedder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mitai.records import Change
-    from mitai.store import Store
+    from mitai.storage.records import Change
+    from mitai.storage.store import Store
 
 CHEAP = Argon2Parameters()  # the floor
 PASSPHRASE = "正確的密碼 correct horse"

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from mitai import __version__
-from mitai.cli import ask, demo, ingest, knowledge_base, ledger, search, verify
+from mitai.cli import ask, ingest, knowledge_base, ledger, search, verify
+from mitai.cli.demo import command as demo
 from mitai.cli.exit_codes import exit_code_for
 from mitai.cli.output import error_as_json, print_error, print_json
 from mitai.errors import MitaiError

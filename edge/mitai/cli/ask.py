@@ -25,7 +25,7 @@ from mitai.cli.options import (
 from mitai.cli.output import print_json, print_simulated, stderr, stdout
 
 if TYPE_CHECKING:
-    from mitai.answer import Answer, AnswerStream
+    from mitai.answering.answer import Answer, AnswerStream
 
 EXAMPLES = (
     'Example: mitai ask --kb handbook --enclave URL --policy policy.toml --token-file token "How many days of leave?"'
@@ -51,7 +51,7 @@ def ask(
 
     The enclave is verified first; nothing is sent to one that fails. What leaves is in `mitai ledger` before it leaves.
     """
-    from mitai.answer import ask as ask_corpus
+    from mitai.answering.answer import ask as ask_corpus
 
     client = open_enclave(enclave, policy, token_fd=token_fd, token_file=token_file)
     with client, open_knowledge_base(kb, KeySource(passphrase_fd, passphrase_file, keychain)) as base:

@@ -15,7 +15,7 @@ from mitai.cli.options import JsonOption, KeychainOption, KnowledgeBaseOption, P
 from mitai.cli.output import print_json, stderr, stdout
 
 if TYPE_CHECKING:
-    from mitai.ledger import DisclosureRecord
+    from mitai.storage.ledger import DisclosureRecord
 
 EXAMPLES = "Example: mitai ledger --kb handbook · mitai ledger --kb handbook --show 3"
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from mitai.cli.exit_codes import ExitCode
+from mitai.models import models_directory
 
 PASSPHRASE = "一二三 correct horse"
 
@@ -24,6 +25,7 @@ def home(tmp_path: Path) -> Path:
 
 
 def mitai(home: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    environment = {"MITAI_MODELS_DIR": str(models_directory()), **environment}
     return subprocess.run(
         [sys.executable, "-m", "mitai.cli", *arguments],
         env={**os.environ, "XDG_DATA_HOME": str(home / "data"), "COLUMNS": "200", "NO_COLOR": "1", **environment},

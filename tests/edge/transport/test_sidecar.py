@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from mitai.chat import ChatMessage
     from mitai.enclave import ChatStream
-    from mitai.prompt import ChatMessage
     from mitai_crypto.policy import TrustPolicy
     from support.sidecar import Sidecar
 

@@ -1,0 +1,1 @@
+"""Who can open a knowledge base: key slots, passphrases, the keychain."""

@@ -1,0 +1,1 @@
+"""What is kept on disk, encrypted: schema, documents, passages, index, vectors, ledger."""
