@@ -24,7 +24,7 @@ $(VENV)/.setup-core: pyproject.toml constraints.txt deploy/setup.sh
 	@touch $@
 
 models: $(VENV)/.setup-full ## The pinned models, as data (fetched once, checked by SHA-256)
-	@$(BIN)/python -m mitai.models fetch
+	@$(BIN)/python -P -m mitai.models fetch
 
 # -- the two commands ---------------------------------------------------------------------------------------
 demo: setup ## The main job, end to end, on this machine

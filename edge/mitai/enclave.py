@@ -268,7 +268,7 @@ def _parse_event(data: str) -> dict[str, object]:
         return {}
     try:
         event = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise IncompleteAnswer("The enclave sent an event that is not JSON.") from error
     return event if isinstance(event, dict) else {}
 
@@ -279,13 +279,14 @@ def _delta_text(event: dict[str, object]) -> str:
     choice = choices[0] if isinstance(choices, list) and choices else None
     delta = choice.get("delta") if isinstance(choice, dict) else None
     text = delta.get("content") if isinstance(delta, dict) else None
-    return text if isinstance(text, str) else ""
+    # A lone surrogate is no text and could not be shown or stored.
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if isinstance(text, str) else ""
 
 
 def _whole(answer: SealedAnswer) -> dict[str, object]:
     try:
         body = json.loads(run_now(answer.read_all()))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise IncompleteAnswer("The enclave sent an answer that is not JSON.") from error
     return body if isinstance(body, dict) else {}
 

@@ -21,6 +21,7 @@ from mitai_crypto.bhttp import (
     encode_response,
 )
 from mitai_crypto.errors import BhttpError
+from mitai_crypto.labels import MAX_CONTENT_PIECES
 from support.bhttp_failures import control, lines, string
 
 RFC = {
@@ -198,3 +199,12 @@ def test_a_repr_shows_names_and_sizes_but_no_secret() -> None:
 def test_the_public_names() -> None:
     assert bhttp.__all__ == sorted(bhttp.__all__)
     assert {"Request", "Response", "ResponseDecoder", "ResponseEncoder"} < set(bhttp.__all__)
+
+
+def test_threat_20_content_in_endless_small_pieces_is_refused() -> None:
+    # Each piece costs a turn of Python's loop before any token was looked at, so their number is capped.
+    head = bytes([2]) + b"\x04POST\x05https\x0dmitai.invalid\x01/" + b"\x00"
+    allowed = head + b"\x01x" * MAX_CONTENT_PIECES + b"\x00\x00"
+    assert len(decode_request(allowed).content) == MAX_CONTENT_PIECES
+    with pytest.raises(BhttpError, match="too many pieces"):
+        decode_request(head + b"\x01x" * (MAX_CONTENT_PIECES + 1) + b"\x00\x00")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mitai_crypto.errors import EvidenceError, PolicyError
-from mitai_crypto.labels import MAX_JSON_DEPTH, MAX_JSON_INTEGER
+from mitai_crypto.labels import MAX_JSON_DEPTH, MAX_JSON_INTEGER, MAX_JSON_VALUES
 from mitai_crypto.strict_json import encode_canonical, parse_canonical, parse_object
 
 TREES = st.recursive(
@@ -118,3 +118,11 @@ def test_arbitrary_bytes_raise_only_our_error(data: bytes) -> None:
     except EvidenceError:
         return
     assert isinstance(json.loads(data), dict)
+
+
+def test_threat_20_the_number_of_values_is_capped() -> None:
+    # Depth 1 is the object, then the list: what remains are its items.
+    allowed = MAX_JSON_VALUES - 3
+    assert len(parse_object(b'{"a":[' + b"0," * (allowed - 1) + b"0]}", max_bytes=2**22)["a"]) == allowed
+    with pytest.raises(EvidenceError, match="too many values"):
+        parse_object(b'{"a":[' + b"0," * allowed + b"0]}", max_bytes=2**22)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mitai.enclave import EnclaveClient
+from mitai.enclave import EnclaveClient, _delta_text, _parse_event
 from mitai.errors import (
     ContextTooLong,
     EnclaveRefused,
@@ -216,3 +216,13 @@ def test_closing_early_stops_the_answer(enclave: EnclaveClient, simulator: Encla
 def test_repr_shows_no_token(enclave: EnclaveClient) -> None:
     assert "t0ken" not in repr(enclave)
     assert "t0ken" not in repr(vars(enclave))
+
+
+def test_a_lone_surrogate_in_an_answer_is_replaced_so_that_it_can_be_shown_and_stored() -> None:
+    event: dict[str, object] = {"choices": [{"delta": {"content": "密\ud800态 🙂"}}]}
+    assert _delta_text(event).encode() == "密\ufffd态 🙂".encode()
+
+
+def test_an_event_nested_without_end_is_an_incomplete_answer() -> None:
+    with pytest.raises(IncompleteAnswer):
+        _parse_event("[" * 200_000)

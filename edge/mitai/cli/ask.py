@@ -7,7 +7,6 @@ import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
 from mitai.cli.opening import KeySource, open_enclave, open_knowledge_base
 from mitai.cli.options import (
@@ -22,7 +21,7 @@ from mitai.cli.options import (
     TokenFdOption,
     TokenFileOption,
 )
-from mitai.cli.output import print_json, print_simulated, stderr, stdout
+from mitai.cli.output import print_json, print_simulated, printable, safe, stderr, stdout
 
 if TYPE_CHECKING:
     from mitai.answering.answer import Answer, AnswerStream
@@ -64,7 +63,7 @@ def ask(
                 print_json(answer_as_json(stream.answer))
                 return
             for text in stream:
-                sys.stdout.write(text)
+                sys.stdout.write(printable(text))
                 sys.stdout.flush()
             sys.stdout.write("\n")
             print_citations(stream.answer)
@@ -75,7 +74,7 @@ def print_context(stream: AnswerStream) -> None:
     stderr.print(f"[dim]{len(stream.context)} passages are sent, {stream.left_out} do not fit:[/]")
     for number, passage in enumerate(stream.context, 1):
         heading = " › ".join((passage.document.name, *passage.heading_path))
-        stderr.print(f"[dim]{number}. {escape(heading)}[/]\n   {escape(' '.join(passage.text.split()))}")
+        stderr.print(f"[dim]{number}. {safe(heading)}[/]\n   {safe(' '.join(passage.text.split()))}")
 
 
 def print_citations(answer: Answer) -> None:
@@ -85,12 +84,12 @@ def print_citations(answer: Answer) -> None:
         where = " › ".join((citation.file, *citation.heading_path)) + (
             f" · p. {citation.page}" if citation.page else ""
         )
-        stdout.print(f"[cyan]\\[{number}] {escape(where)}[/] [dim]{citation.start}–{citation.end}[/]")
-        stdout.print(f"    “{escape(' '.join(citation.quote.split()))}”")
+        stdout.print(f"[cyan]\\[{number}] {safe(where)}[/] [dim]{citation.start}–{citation.end}[/]")
+        stdout.print(f"    “{safe(' '.join(citation.quote.split()))}”")
     for sentence in answer.unsupported:
-        stdout.print(f"[yellow]not found in the passages:[/] {escape(sentence.text)}")
+        stdout.print(f"[yellow]not found in the passages:[/] {safe(sentence.text)}")
     if answer.note:
-        stdout.print(f"[bold yellow]{escape(answer.note)}[/]")
+        stdout.print(f"[bold yellow]{safe(answer.note)}[/]")
     if answer.finish == "length":
         stdout.print("[yellow]The answer was cut at its token limit; --max-tokens allows more.[/]")
     if answer.disclosure_id is not None:

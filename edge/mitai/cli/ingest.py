@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from mitai.cli.exit_codes import ExitCode
 from mitai.cli.opening import KeySource, open_knowledge_base
 from mitai.cli.options import JsonOption, KeychainOption, KnowledgeBaseOption, PassphraseFdOption, PassphraseFileOption
-from mitai.cli.output import print_json, stderr
+from mitai.cli.output import print_json, safe, stderr
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -60,7 +59,7 @@ def ingest(
                     total=progress.total,
                     completed=progress.files,
                     passages=progress.passages,
-                    description=escape(progress.path.name[:40]),
+                    description=safe(progress.path.name[:40]),
                 )
 
             summary = base.ingest(paths, on_progress=show, cancel=cancel)
@@ -117,5 +116,5 @@ def _print_summary(summary: ingestion.IngestSummary) -> None:
     for column in ("not read", "reason", "what helps"):
         table.add_column(column, overflow="fold")
     for failed in summary.failed:
-        table.add_row(escape(failed.path.name), escape(str(failed.error)), escape(failed.error.hint))
+        table.add_row(safe(failed.path.name), safe(str(failed.error)), safe(failed.error.hint))
     stderr.print(table)

@@ -6,12 +6,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from mitai.cli.opening import KeySource, open_knowledge_base
 from mitai.cli.options import JsonOption, KeychainOption, PassphraseFdOption, PassphraseFileOption
-from mitai.cli.output import print_json, stderr, stdout
+from mitai.cli.output import print_json, safe, stderr, stdout
 from mitai.cli.places import knowledge_base_path, knowledge_base_root
 from mitai.errors import KnowledgeBaseExists
 
@@ -49,8 +48,8 @@ def create(
         if json_:
             print_json({"name": kb.info().name, "path": str(path)})
         else:
-            stdout.print(f"Created {escape(str(path))}")
-            stderr.print(f"Next: mitai ingest --kb {escape(name)} FOLDER")
+            stdout.print(f"Created {safe(str(path))}")
+            stderr.print(f"Next: mitai ingest --kb {safe(name)} FOLDER")
 
 
 @app.command("list", epilog="Example: mitai kb list --json")
@@ -63,7 +62,7 @@ def list_(json_: JsonOption = False) -> None:
         print_json({"folder": str(knowledge_base_root()), "knowledge_bases": [path.name for path in found]})
         return
     for path in found:
-        stdout.print(escape(path.name))
+        stdout.print(safe(path.name))
     if not found:
         stderr.print("There is none yet. Make one: mitai kb create NAME")
 
@@ -99,14 +98,14 @@ def info(
             }
         )
         return
-    stdout.print(f"[bold]{escape(facts.name)}[/]: {facts.documents} documents, {facts.passages} passages")
-    stdout.print(f"created {_day(facts.created)} · embedding model {escape(facts.model_id or 'none yet')}")
+    stdout.print(f"[bold]{safe(facts.name)}[/]: {facts.documents} documents, {facts.passages} passages")
+    stdout.print(f"created {_day(facts.created)} · embedding model {safe(facts.model_id or 'none yet')}")
     table = Table(box=None, header_style="dim")
     for column in ("id", "document", "title", "type", "passages", "ingested"):
         table.add_column(column, justify="right" if column in {"id", "passages"} else "left", overflow="fold")
     for d in documents:
         cells = (str(d.document_id), d.name, d.title, d.media_type, str(d.passage_count), _day(d.ingested))
-        table.add_row(*map(escape, cells))
+        table.add_row(*map(safe, cells))
     stdout.print(table)
 
 
@@ -135,7 +134,7 @@ def remove(
     if not yes:
         typer.confirm(f"Remove {path} with everything in it? This cannot be undone", abort=True, err=True)
     KnowledgeBase.delete(path)
-    stdout.print(f"Removed {escape(str(path))}")
+    stdout.print(f"Removed {safe(str(path))}")
 
 
 def _require_absent(path: Path) -> None:

@@ -7,12 +7,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from mitai.cli.opening import KeySource, open_knowledge_base
 from mitai.cli.options import JsonOption, KeychainOption, KnowledgeBaseOption, PassphraseFdOption, PassphraseFileOption
-from mitai.cli.output import print_json, stderr, stdout
+from mitai.cli.output import print_json, safe, stderr, stdout
 
 if TYPE_CHECKING:
     from mitai.storage.ledger import DisclosureRecord
@@ -82,8 +81,8 @@ def _print_rows(rows: list[DisclosureRecord]) -> None:
             ",".join(map(str, row.document_ids)),
             "SIMULATED" if row.simulated else row.tee,
             row.measurement[:16] + "…",
-            escape(row.policy_name),
-            escape(row.url),
+            safe(row.policy_name),
+            safe(row.url),
         )
     stdout.print(table)
 
@@ -92,8 +91,8 @@ def _print_row(row: DisclosureRecord) -> None:
     shown = _as_json(row, with_text=False)
     for name, value in shown.items():
         text = json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
-        stdout.print(f"[dim]{name:>14}[/]  {escape(text)}")
+        stdout.print(f"[dim]{name:>14}[/]  {safe(text)}")
     if row.text is None:
         stdout.print("[dim]          text[/]  deleted with one of its documents")
     else:
-        stdout.print(f"[dim]          text[/]\n{escape(row.text)}")
+        stdout.print(f"[dim]          text[/]\n{safe(row.text)}")

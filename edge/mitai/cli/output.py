@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,23 @@ stdout = Console(highlight=False, soft_wrap=True)
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+_UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters, among them ESC, which starts what terminals obey
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # what turns the direction of writing
+    "\ud800-\udfff]"
+)
+
+
+def printable(text: str) -> str:
+    """Return text of a document, a file name, a model or an enclave as a terminal may have it."""
+    return _UNPRINTABLE.sub("\ufffd", text)
+
+
+def safe(text: str) -> str:
+    """Return such a text for rich: printable, and none of it taken for markup."""
+    return escape(printable(text))
+
+
 def print_json(value: object) -> None:
     """Write one JSON document to stdout, as one line, in UTF-8."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
@@ -26,9 +44,9 @@ def print_json(value: object) -> None:
 
 def print_error(error: MitaiError) -> None:
     """Write an error and the way on to stderr."""
-    stderr.print(f"[bold red]error:[/] {escape(str(error))}")
+    stderr.print(f"[bold red]error:[/] {safe(str(error))}")
     if error.hint:
-        stderr.print(f"[dim]  → {escape(error.hint)}[/]")
+        stderr.print(f"[dim]  → {safe(error.hint)}[/]")
 
 
 def error_as_json(error: MitaiError, code: int) -> Mapping[str, object]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
 from mitai.cli.opening import KeySource, open_knowledge_base
 from mitai.cli.options import (
@@ -16,7 +15,7 @@ from mitai.cli.options import (
     PassphraseFdOption,
     PassphraseFileOption,
 )
-from mitai.cli.output import print_json, stderr, stdout
+from mitai.cli.output import print_json, safe, stderr, stdout
 
 if TYPE_CHECKING:
     from mitai.retrieve import Hit
@@ -41,9 +40,9 @@ def search(
         print_json({"query": query, "hits": [hit_as_json(hit) for hit in hits]})
         return
     for number, hit in enumerate(hits, 1):
-        stdout.print(f"[bold]{number}.[/] [cyan]{escape(place(hit))}[/]  [dim]{_why(hit)}[/]")
+        stdout.print(f"[bold]{number}.[/] [cyan]{safe(place(hit))}[/]  [dim]{_why(hit)}[/]")
         text = " ".join(hit.text.split())
-        stdout.print(f"   {escape(text[:_SNIPPET])}{'…' if len(text) > _SNIPPET else ''}\n")
+        stdout.print(f"   {safe(text[:_SNIPPET])}{'…' if len(text) > _SNIPPET else ''}\n")
     if not hits:
         stderr.print("Nothing was found.")
 

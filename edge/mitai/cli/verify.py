@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from mitai.cli.exit_codes import ExitCode
 from mitai.cli.options import JsonOption, PolicyOption
-from mitai.cli.output import print_json, print_simulated, stdout
+from mitai.cli.output import print_json, print_simulated, safe, stdout
 from mitai.errors import VerificationFailed
 
 if TYPE_CHECKING:
@@ -56,10 +55,10 @@ def print_report(report: VerificationReport) -> None:
     table.add_column("reason", overflow="fold")
     for step in report.steps:
         colour = _COLOURS[step.outcome.value]
-        table.add_row(str(step.number), step.title, f"[{colour}]{step.outcome.value}[/]", escape(step.reason))
+        table.add_row(str(step.number), step.title, f"[{colour}]{step.outcome.value}[/]", safe(step.reason))
     stdout.print(table)
     verdict = "[bold green]VERIFIED[/]" if report.ok else "[bold red]NOT VERIFIED[/]"
     kind = "SIMULATED" if report.simulated else (report.tee.value if report.tee else "unknown")
-    stdout.print(f"{verdict} · TEE {kind} · policy {escape(report.policy_name)}")
+    stdout.print(f"{verdict} · TEE {kind} · policy {safe(report.policy_name)}")
     if report.measurement:
         stdout.print(f"measurement {report.measurement}")

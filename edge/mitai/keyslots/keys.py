@@ -22,6 +22,7 @@ from mitai.errors import (
     KnowledgeBaseNotFound,
     KnowledgeBaseTooNew,
     NoKeychain,
+    StorageFailed,
     WrongPassphrase,
 )
 from mitai.formats import (
@@ -223,6 +224,7 @@ def load_keyslots(folder: Path) -> KeySlots:
 
     Raises:
         KnowledgeBaseNotFound: The folder has none.
+        StorageFailed: It is there and cannot be read.
         KnowledgeBaseDamaged, KnowledgeBaseTooNew: As `parse_keyslots`.
     """
     try:
@@ -230,6 +232,8 @@ def load_keyslots(folder: Path) -> KeySlots:
             data = stream.read(MAX_KEYSLOTS_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
         raise KnowledgeBaseNotFound(f"{folder} is not a knowledge base") from None
+    except OSError as error:
+        raise StorageFailed(f"{folder / KEYSLOTS_FILE} cannot be read ({error.strerror})") from None
     return parse_keyslots(data)
 
 

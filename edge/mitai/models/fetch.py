@@ -84,6 +84,7 @@ def pip_command(model: LockedModel, folder: Path) -> list[str]:
     platforms = [f"--platform={platform}" for platform in tags["platform"].split(".") if platform != "any"]
     return [
         sys.executable,
+        "-P",  # a folder called pip where we happen to stand must not run
         "-m",
         "pip",
         "download",

@@ -84,7 +84,7 @@ def parse_lock(data: bytes) -> tuple[LockedModel, ...]:
     """
     try:
         document = tomllib.loads(data.decode("utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise LockError(f"the lock file is not TOML: {error}") from None
     if document.keys() != {"version", "model"}:
         raise LockError("the lock file must hold `version` and `[[model]]` tables, nothing else")

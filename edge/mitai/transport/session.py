@@ -168,6 +168,7 @@ def checked_url(url: str) -> str:
     try:
         parts = urlsplit(url)
         usable = parts.scheme in {"http", "https"} and parts.hostname and (parts.port is None or parts.port > 0)
+        (parts.hostname or "").encode("idna")  # UnicodeError, a ValueError, for an empty or overlong label
     except ValueError:
         usable = False
     else:

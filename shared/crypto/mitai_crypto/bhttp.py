@@ -25,6 +25,7 @@ from mitai_crypto.bhttp_fields import (
 )
 from mitai_crypto.bhttp_stream import Content, Event, Head, ResponseDecoder, ResponseEncoder, Trailers
 from mitai_crypto.errors import BhttpError
+from mitai_crypto.labels import MAX_CONTENT_PIECES
 from mitai_crypto.varint import encode_varint
 
 __all__ = [
@@ -157,6 +158,8 @@ def _read_content(cursor: Cursor, *, known_length: bool) -> bytes:
         return cursor.take(cursor.varint())
     pieces: list[bytes] = []
     while length := cursor.varint():
+        if len(pieces) == MAX_CONTENT_PIECES:
+            raise BhttpError("the content is cut into too many pieces")
         pieces.append(cursor.take(length))
     return b"".join(pieces)
 

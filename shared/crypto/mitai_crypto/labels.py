@@ -12,6 +12,7 @@ MEDIA_TYPE_REQUEST: Final = "message/ohttp-chunked-req"
 MEDIA_TYPE_RESPONSE: Final = "message/ohttp-chunked-res"
 CHUNK_SIZE: Final = 16_384  # plaintext bytes; every receiver accepts this much
 MAX_CHUNK_CIPHERTEXT: Final = CHUNK_SIZE + 16
+MAX_CONTENT_PIECES: Final = 16_384  # of an indeterminate-length request, docs/spec/bhttp.md §3
 MAX_REQUEST_BYTES: Final = 8 * 1024 * 1024  # a whole sealed request
 MAX_RESPONSE_BYTES: Final = 64 * 1024 * 1024  # a whole sealed response
 RESPONSE_KEY_INFO: Final = b"key"
@@ -62,6 +63,7 @@ MAX_NAME_CHARACTERS: Final = 200
 MAX_TEXT_CHARACTERS: Final = 4096
 CLOCK_SKEW_SECONDS: Final = 300  # how far in the future a signed "issued at" may lie
 MAX_JSON_DEPTH: Final = 32
+MAX_JSON_VALUES: Final = 262_144  # values and names in one document: what checking it may cost
 MAX_JSON_INTEGER: Final = 2**53 - 1  # RFC 7493 §2.2, in both directions
 
 # -- Trust policy: docs/spec/policy.md -----------------------------------------------------------------------

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import TypeAlias, cast
+import re
+from typing import Final, TypeAlias, cast
 
 from mitai_crypto.errors import EvidenceError, MitaiError
-from mitai_crypto.labels import MAX_JSON_DEPTH, MAX_JSON_INTEGER
+from mitai_crypto.labels import MAX_JSON_DEPTH, MAX_JSON_INTEGER, MAX_JSON_VALUES
 
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 JsonObject: TypeAlias = dict[str, JsonValue]
@@ -14,6 +15,9 @@ JsonObject: TypeAlias = dict[str, JsonValue]
 
 class _Refused(Exception):
     """A rule beyond JSON's own grammar is broken."""
+
+
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 def parse_object(
@@ -100,10 +104,14 @@ def _small_integer(text: str) -> int:
 def _check_tree(root: object, error: type[MitaiError]) -> None:
     """Refuse deep nesting and lone surrogates, without recursion of our own."""
     waiting: list[tuple[object, int]] = [(root, 1)]
+    looked_at = 0
     while waiting:
         value, depth = waiting.pop()
+        looked_at += 1
+        if looked_at > MAX_JSON_VALUES:
+            raise error("JSON holds too many values")
         if isinstance(value, str):
-            if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+            if not value.isascii() and _SURROGATE.search(value):
                 raise error("JSON is refused: a lone surrogate is not text")
         elif isinstance(value, (dict, list)):
             if depth > MAX_JSON_DEPTH:

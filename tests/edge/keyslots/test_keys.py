@@ -15,8 +15,10 @@ from mitai.errors import (
     KnowledgeBaseNotFound,
     KnowledgeBaseTooNew,
     NoKeychain,
+    StorageFailed,
     WrongPassphrase,
 )
+from mitai.formats import KEYSLOTS_FILE
 from mitai.keyslots import keychain, keys
 from mitai.keyslots.passphrase import derive_key
 from support.knowledge_bases import CHEAP, PASSPHRASE
@@ -205,3 +207,9 @@ def test_a_missing_keychain_slot_or_key_says_so(
     keys.forget_keychain_slots(keys.KeySlots(ROOT.kb_id, slots.slots[1:]))
     with pytest.raises(NoKeychain, match="not here"):
         slots.open_with_keychain()
+
+
+def test_key_slots_that_cannot_be_read_are_a_typed_error(tmp_path: Path) -> None:
+    (tmp_path / KEYSLOTS_FILE).mkdir()
+    with pytest.raises(StorageFailed):
+        keys.load_keyslots(tmp_path)

