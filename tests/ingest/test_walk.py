@@ -126,8 +126,14 @@ def test_a_name_that_is_not_utf_8_is_reported(root: Path) -> None:
 
 
 def test_a_deep_tree_does_not_exhaust_the_stack(root: Path) -> None:
-    deep = root.joinpath(*["d"] * 1200)
-    for depth in range(1, 1201):
-        root.joinpath(*["d"] * depth).mkdir()
-    write(deep / "x.txt")
-    assert len(names(root, root)) == 1
+    folders = [root.joinpath(*["d"] * depth) for depth in range(1, 1201)]
+    for folder in folders:
+        folder.mkdir()
+    file = folders[-1] / "x.txt"
+    write(file)
+    try:
+        assert len(names(root, root)) == 1
+    finally:  # pytest, which removes old folders by recursion, could not
+        file.unlink()
+        for folder in reversed(folders):
+            folder.rmdir()
