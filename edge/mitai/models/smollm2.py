@@ -3,8 +3,8 @@
 GGUF stores a Llama's tensors under llama.cpp's names, the matrices in 4-bit blocks, and the rows of the query and key
 projections in the order that llama.cpp's rotary embedding wants. This module undoes all three.
 
-It does not go through transformers: its GGUF reader (5.19) leaves out the rule that splits numbers into single digits
-(`tokenizer.ggml.pre = smollm`), which the model was trained with, and its output differs from version to version.
+It does not go through transformers, whose output differs from version to version. The tokeniser splits numbers into
+single digits (`tokenizer.ggml.pre = smollm`), as the model was trained.
 """
 
 from __future__ import annotations
