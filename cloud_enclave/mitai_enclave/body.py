@@ -51,20 +51,22 @@ def parse_body(route: Route, content: bytes, *, max_bytes: int, model: str) -> J
     if route.kind is RouteClass.CHAT:
         _check_messages(body.get("messages"))
         _check_response_format(body.get("response_format"))
+    elif route.kind is RouteClass.COMPLETIONS:
+        _check_input(body.get("prompt"), "prompt")
+    elif route.kind is RouteClass.EMBEDDINGS:
+        _check_input(body.get("input"), "input")
     return body
 
 
-def write_body(route: Route, body: JsonObject, salt: str) -> bytes:
+def write_body(body: JsonObject, salt: str) -> bytes:
     """Write the document that goes to the engine.
 
     Args:
-        route: Where it goes.
         body: What `parse_body` returned; left as it is.
         salt: The cache salt of this request's principal.
     """
     forwarded = {name: value for name, value in body.items() if name != "user"}
-    if route.salted:
-        forwarded["cache_salt"] = salt
+    forwarded["cache_salt"] = salt
     if forwarded.get("stream") is True:
         forwarded["stream_options"] = {"include_usage": True}
     else:
@@ -135,8 +137,22 @@ def _check_content(content: JsonValue, where: str) -> None:
             raise _invalid(f"{where}[{index}]", 'must be {"type": "text", "text": …}; no media is fetched here.')
 
 
+def _check_input(value: JsonValue, where: str) -> None:
+    """Check text or tokens, one or many: an engine reads anything else as messages, which can name media to fetch."""
+    entries = value if isinstance(value, list) else [value]
+    texts = all(isinstance(entry, str) for entry in entries)
+    many = isinstance(value, list) and (_are_tokens(value) or all(_are_tokens(entry) for entry in value))
+    if not texts and not many:
+        raise _invalid(where, "must be text, a list of texts, a list of tokens or a list of such lists.")
+
+
+def _are_tokens(value: JsonValue) -> bool:
+    return isinstance(value, list) and all(type(entry) is int for entry in value)
+
+
 def _check_response_format(value: JsonValue) -> None:
     if value is None:
         return
-    if not isinstance(value, dict) or value.get("type") not in _RESPONSE_FORMATS:
+    kind = value.get("type") if isinstance(value, dict) else None
+    if not isinstance(kind, str) or kind not in _RESPONSE_FORMATS:
         raise _invalid("response_format", f"must have a type of {', '.join(sorted(_RESPONSE_FORMATS))}.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
 import time
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from mitai_enclave.address import EngineAddress
 
+_BYTECODE: Final = "bytecode"
 _KEPT_LINES: Final = 40
 _KEPT_BYTES: Final = 8192
 _HEALTH_PATH: Final = b"/health"
@@ -89,7 +91,7 @@ class Supervisor:
 
     Args:
         launch: How to start it.
-        verify_model: Runs in a thread before every start but the first; raises to forbid it.
+        verify_model: Runs in a thread after every load and before every restart; raises to forbid it.
         timing: How long to wait for what.
     """
 
@@ -124,6 +126,7 @@ class Supervisor:
 
         Raises:
             EngineStartFailed: It ended, or was not healthy in time; nothing of it is left.
+            ModelChanged: The private copy was swapped while the engine loaded it; nothing of it is left.
         """
         self._attempt += 1
         began = time.monotonic()
@@ -131,6 +134,8 @@ class Supervisor:
         await self._spawn()
         try:
             await self._wait_until_healthy(began + self._timing.start)
+            # The engine read the files after they were hashed: nothing is served before they are hashed again.
+            await asyncio.to_thread(self._verify_model)
         except BaseException:
             await self.stop()
             raise
@@ -143,7 +148,7 @@ class Supervisor:
         """Watch a started engine and start it again whenever it dies, until cancelled.
 
         Raises:
-            ModelChanged: The private copy is not what was hashed; the engine was not started again.
+            ModelChanged: The private copy is not what was hashed; no engine runs any more.
         """
         backoff = self._timing.backoff
         while True:
@@ -185,9 +190,15 @@ class Supervisor:
     async def _spawn(self) -> None:
         self._output = b""
         self._launch.socket.unlink(missing_ok=True)
+        # Measured is our source, so the guard must not run a `.pyc` that lies beside it.
+        bytecode = self._launch.folder / _BYTECODE
+        shutil.rmtree(bytecode, ignore_errors=True)
+        bytecode.mkdir(mode=0o700)
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-I",
+            "-X",
+            f"pycache_prefix={bytecode}",
             "-m",
             "mitai_enclave.guard",
             *self._launch.command,

@@ -1,7 +1,8 @@
 """Which keys open requests now, and what did they open?
 
 An epoch lasts `rotation` seconds of the monotonic clock. Its keys open requests while it is current and for
-one further rotation; then keys and replay set go together. The next keys are announced one rotation ahead and
+one further rotation; then keys and replay set go together. Executions are remembered for longer, since a
+resend comes under a later key. The next keys are announced one rotation ahead and
 open nothing before their time. See `docs/spec/http.md` §7.
 """
 
@@ -157,8 +158,8 @@ class KeyEpochs:
         """Rotate as far as the clock says and drop what has ended."""
         now = self._monotonic()
         if now >= self._current.epoch.end:
-            # The process slept through everything: no key of before may live on.
-            self._executed = ExecutionMemory(self._capacity)
+            # The process slept through everything: no key of before may live on, but executions are not forgotten.
+            self._executed.rotate()
             self._retired = None
             self._current, self._next = self._install(self._make(now))
         elif now >= self._next.start:

@@ -121,7 +121,7 @@ def check_request(request: Request, rules: Rules, now: float) -> Call:
         return Call(route, principal, request_id, b"", stream=False)
     body = parse_body(route, request.content, max_bytes=rules.max_bytes, model=rules.model)
     salt = rules.salt.derive(principal, client_salt)
-    return Call(route, principal, request_id, write_body(route, body, salt), stream=wants_stream(body))
+    return Call(route, principal, request_id, write_body(body, salt), stream=wants_stream(body))
 
 
 def http_date(now: float) -> bytes:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
+from typing import Final
+
 from mitai_enclave.errors import RequestRefused
+
+# A resend may be sealed to the next epoch's key, which opens for one epoch more: the second after the execution.
+_REMEMBERED_EPOCHS: Final = 3
 
 
 class BoundedSet:
@@ -40,7 +46,7 @@ class BoundedSet:
 
 
 class ExecutionMemory:
-    """Which (principal, request id) pairs ran in this and in the previous epoch.
+    """Which (principal, request id) pairs ran in this epoch and in the two before it.
 
     Args:
         capacity: The most pairs of one epoch.
@@ -48,12 +54,11 @@ class ExecutionMemory:
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._previous = BoundedSet(capacity)
-        self._current = BoundedSet(capacity)
+        self._epochs = deque([BoundedSet(capacity)], maxlen=_REMEMBERED_EPOCHS)
 
     def rotate(self) -> None:
-        """Begin a new epoch: the pairs of the one before the last are forgotten."""
-        self._previous, self._current = self._current, BoundedSet(self._capacity)
+        """Begin a new epoch: the pairs of the third before it are forgotten."""
+        self._epochs.append(BoundedSet(self._capacity))
 
     def verify_new(self, pair: bytes) -> None:
         """Check that `pair` did not run and can be remembered.
@@ -61,10 +66,10 @@ class ExecutionMemory:
         Raises:
             RequestRefused: 400, it ran already; 503, no room to remember it.
         """
-        if pair in self._current or pair in self._previous:
+        if any(pair in epoch for epoch in self._epochs):
             raise RequestRefused(400, "repeated_request", "This request id was already executed.")
-        self._current.verify_room()
+        self._epochs[-1].verify_room()
 
     def add(self, pair: bytes) -> None:
         """Remember `pair`, which `verify_new` let pass."""
-        self._current.add(pair)
+        self._epochs[-1].add(pair)

@@ -55,14 +55,12 @@ class Route:
         method: The only method.
         path: The exact path.
         fields: Names that its body may have; empty where there is no body.
-        salted: Whether the engine takes a cache salt here.
     """
 
     kind: RouteClass
     method: bytes
     path: bytes
     fields: frozenset[str]
-    salted: bool
 
     @property
     def has_body(self) -> bool:
@@ -88,23 +86,20 @@ _ROUTES: Final = {
                 "tools",
                 "top_logprobs",
             },
-            salted=True,
         ),
         Route(
             RouteClass.COMPLETIONS,
             b"POST",
             b"/v1/completions",
             _SAMPLING | {"echo", "prompt", "suffix"},
-            salted=True,
         ),
         Route(
             RouteClass.EMBEDDINGS,
             b"POST",
             b"/v1/embeddings",
             frozenset({"dimensions", "encoding_format", "input", "model", "user"}),
-            salted=False,
         ),
-        Route(RouteClass.MODELS, b"GET", b"/v1/models", frozenset(), salted=False),
+        Route(RouteClass.MODELS, b"GET", b"/v1/models", frozenset()),
     )
 }
 

@@ -73,7 +73,7 @@ def parse_tokens(data: bytes) -> TokenTable:
     """
     try:
         document = tomllib.loads(data.decode("utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigurationError("The token file is not valid TOML.", hint=_HINT) from error
     entries = document.get("token")
     if set(document) != {"token"} or not isinstance(entries, list) or not entries:

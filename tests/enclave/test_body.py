@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import pytest
 
 from mitai_enclave.body import parse_body, wants_stream, write_body
 from mitai_enclave.errors import RequestRefused
 from mitai_enclave.routes import find_route
+
+if TYPE_CHECKING:
+    from mitai_enclave.routes import Route
 
 CHAT = find_route(b"POST", b"/v1/chat/completions")
 COMPLETIONS = find_route(b"POST", b"/v1/completions")
@@ -18,7 +22,7 @@ def chat(**fields: object) -> bytes:
     return json.dumps(document).encode()
 
 
-def refusal(content: bytes, route: object = CHAT) -> RequestRefused:
+def refusal(content: bytes, route: Route = CHAT) -> RequestRefused:
     with pytest.raises(RequestRefused) as caught:
         parse_body(route, content, max_bytes=10_000, model="m")
     return caught.value
@@ -97,6 +101,7 @@ def test_text_parts_tools_and_formats_pass() -> None:
         ({"n": "1"}, "n"),
         ({"response_format": {"type": "structural_tag"}}, "response_format"),
         ({"response_format": "json"}, "response_format"),
+        ({"response_format": {}}, "response_format"),
     ],
 )
 def test_values_are_checked(fields: dict[str, object], param: str) -> None:
@@ -139,7 +144,7 @@ def test_what_is_no_strict_json_object_is_refused(content: bytes) -> None:
 def test_the_engine_gets_a_new_document() -> None:
     body = parse_body(CHAT, chat(stream=True, user="someone", top_p=0.5), max_bytes=10_000, model="m")
     assert wants_stream(body)
-    written = json.loads(write_body(CHAT, body, "salt"))
+    written = json.loads(write_body(body, "salt"))
     assert written["cache_salt"] == "salt"
     assert written["stream_options"] == {"include_usage": True}
     assert "user" not in written
@@ -150,14 +155,45 @@ def test_the_engine_gets_a_new_document() -> None:
 
 def test_without_a_stream_there_are_no_stream_options() -> None:
     body = parse_body(CHAT, chat(stream=False, stream_options=None), max_bytes=10_000, model="m")
-    written = json.loads(write_body(CHAT, body, "salt"))
+    written = json.loads(write_body(body, "salt"))
     assert "stream_options" not in written
     assert not wants_stream(body)
 
 
-def test_completions_are_salted_and_embeddings_are_not() -> None:
+@pytest.mark.parametrize("kind", [[], {}, ["text"], {"text": 1}, 1, None, True])
+def test_threat_44_a_response_format_whose_type_is_no_text_is_refused(kind: object) -> None:
+    found = refusal(chat(response_format={"type": kind}))
+    assert (found.status, found.code, found.param) == (400, "invalid_value", "response_format")
+
+
+_MEDIA = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://169.254.169.254/"}}]}
+
+
+@pytest.mark.parametrize(("route", "name"), [(COMPLETIONS, "prompt"), (EMBEDDINGS, "input")])
+@pytest.mark.parametrize(
+    "value",
+    [None, 1, True, 1.5, {}, _MEDIA, [_MEDIA], ["x", _MEDIA], ["x", 1], [1, [1]], [True], [1.5], [["x"]], [[[1]]]],
+)
+def test_threat_44_only_text_and_tokens_are_an_input(route: Route, name: str, value: object) -> None:
+    found = refusal(json.dumps({"model": "m", name: value}).encode(), route)
+    assert (found.status, found.code, found.param) == (400, "invalid_value", name)
+
+
+@pytest.mark.parametrize(("route", "name"), [(COMPLETIONS, "prompt"), (EMBEDDINGS, "input")])
+@pytest.mark.parametrize("value", ["密态", ["a", "b"], [1, 2], [[1], [2, 3]]])
+def test_text_and_tokens_pass(route: Route, name: str, value: object) -> None:
+    content = json.dumps({"model": "m", name: value}).encode()
+    assert parse_body(route, content, max_bytes=100, model="m")[name] == value
+
+
+def test_a_missing_input_is_refused() -> None:
+    assert refusal(b'{"model":"m"}', EMBEDDINGS).param == "input"
+    assert refusal(b'{"model":"m"}', COMPLETIONS).param == "prompt"
+
+
+def test_threat_19_completions_and_embeddings_are_salted() -> None:
     body = parse_body(COMPLETIONS, b'{"model":"m","prompt":"x"}', max_bytes=100, model="m")
-    assert json.loads(write_body(COMPLETIONS, body, "s"))["cache_salt"] == "s"
+    assert json.loads(write_body(body, "s"))["cache_salt"] == "s"
     body = parse_body(EMBEDDINGS, b'{"model":"m","input":"x"}', max_bytes=100, model="m")
-    assert "cache_salt" not in json.loads(write_body(EMBEDDINGS, body, "s"))
+    assert json.loads(write_body(body, "s"))["cache_salt"] == "s"
     assert refusal(b'{"model":"m","input":"x","stream":true}', EMBEDDINGS).param == "stream"

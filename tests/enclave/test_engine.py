@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
+import marshal
 import os
+import shutil
 import signal
 import stat
+import struct
 import sys
 import time
 from pathlib import Path
@@ -12,11 +16,13 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+import mitai_enclave
 from mitai_enclave.address import UnixAddress
 from mitai_enclave.engine import ExternalEngine, Launch, Supervisor, Timing
 from mitai_enclave.errors import EngineStartFailed, ModelChanged
 from mitai_enclave.guard import children
 from mitai_enclave.model import copy_model
+from support.measured_python import make_measured_python
 from support.upstream_simulator import UpstreamSimulator
 
 if TYPE_CHECKING:
@@ -39,6 +45,13 @@ def supervise(
         socket=socket,
     )
     return Supervisor(launch, verify_model=verify, timing=timing)
+
+
+def plant(source: Path, target: Path) -> None:
+    """Write bytecode that the interpreter takes for `source` and that starts nothing."""
+    found = source.stat()
+    header = importlib.util.MAGIC_NUMBER + struct.pack("<III", 0, int(found.st_mtime), found.st_size)
+    target.write_bytes(header + marshal.dumps(compile("print('planted')", str(source), "exec")))
 
 
 def engine_pid(supervisor: Supervisor) -> int:
@@ -100,14 +113,14 @@ async def test_a_crashed_engine_is_started_again_after_the_model_was_checked(sho
     checks: list[bool] = []
     supervisor = supervise(short_path, verify=lambda: checks.append(supervisor.healthy))
     await supervisor.start()
-    assert checks == []
+    assert checks == [False]
     watching = asyncio.create_task(supervisor.keep_running())
     first = engine_pid(supervisor)
     os.kill(first, signal.SIGKILL)
     await until(lambda: not supervisor.healthy)
     await until(lambda: supervisor.healthy)
     assert engine_pid(supervisor) != first
-    assert checks == [False]
+    assert checks == [False, False, False]  # after the first load, before the restart, after it
     watching.cancel()
     await supervisor.stop()
 
@@ -143,6 +156,67 @@ async def test_threat_45_a_model_swapped_while_the_engine_ran_ends_the_service(s
     assert supervisor.pid is None
 
 
+async def test_threat_45_a_model_swapped_before_the_first_load_is_never_served(short_path: Path) -> None:
+    source = short_path / "source"
+    source.mkdir()
+    (source / "config.json").write_text("{}")
+    model = copy_model(source, short_path / "model")
+    (model.path / "config.json").chmod(0o600)
+    (model.path / "config.json").write_text('{"swapped": true}')
+    seen: list[tuple[bool, bool]] = []
+
+    def verify() -> None:
+        seen.append((supervisor.healthy, supervisor.pid is not None))
+        model.verify()
+
+    supervisor = supervise(short_path, verify=verify)
+    with pytest.raises(ModelChanged):
+        await supervisor.start()
+    assert seen == [(False, True)]  # after the load, before anything is served
+    assert not supervisor.healthy
+    assert supervisor.pid is None
+
+
+async def test_threat_45_a_swap_during_a_restart_ends_the_service(short_path: Path) -> None:
+    checks: list[bool] = []
+
+    def verify() -> None:
+        checks.append(supervisor.healthy)
+        if len(checks) == 3:  # 1: first load, 2: before the restart, 3: after it
+            raise ModelChanged("swapped")
+
+    supervisor = supervise(short_path, "--exit-after", "0.3", verify=verify)
+    await supervisor.start()
+    with pytest.raises(ModelChanged):
+        await asyncio.wait_for(supervisor.keep_running(), 20)
+    assert not supervisor.healthy
+    assert supervisor.pid is None
+
+
+async def test_threat_21_a_planted_bytecode_file_is_not_run_as_the_guard(
+    short_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = Path(mitai_enclave.__file__).parent
+    python = make_measured_python(short_path)
+    shutil.copytree(
+        package, python.code / package.name, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True
+    )
+    source = python.code / package.name / "guard.py"
+    planted = Path(importlib.util.cache_from_source(str(source)))
+    inside = short_path / "bytecode" / planted.parent.parent.relative_to("/") / planted.name
+    for target in (planted, inside):
+        target.parent.mkdir(parents=True)
+        plant(source, target)
+    monkeypatch.setattr(sys, "executable", str(python.interpreter))
+    supervisor = supervise(short_path)
+    await supervisor.start()
+    assert supervisor.pid is not None
+    folder = short_path / "bytecode"
+    assert f"pycache_prefix={folder}" in psutil.Process(supervisor.pid).cmdline()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    await supervisor.stop()
+
+
 async def test_a_restart_that_fails_is_tried_again(short_path: Path) -> None:
     attempts: list[float] = []
     supervisor = supervise(short_path, verify=lambda: attempts.append(time.monotonic()))
@@ -152,10 +226,10 @@ async def test_a_restart_that_fails_is_tried_again(short_path: Path) -> None:
     supervisor._launch = bad
     watching = asyncio.create_task(supervisor.keep_running())
     os.kill(engine_pid(supervisor), signal.SIGKILL)
-    await until(lambda: len(attempts) >= 3)
+    await until(lambda: len(attempts) >= 4)
     supervisor._launch = good
     await until(lambda: supervisor.healthy)
-    assert attempts[1] - attempts[0] > 0.1  # the wait doubles
+    assert attempts[2] - attempts[1] > 0.1  # the wait doubles
     watching.cancel()
     await supervisor.stop()
 

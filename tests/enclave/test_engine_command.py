@@ -25,6 +25,13 @@ def test_the_command_names_the_copy_and_asks_for_no_door() -> None:
         assert door not in text
 
 
+def test_threat_21_the_engine_process_is_asked_for_no_module_of_ours() -> None:
+    command = engine_command.engine_command(
+        EngineOptions(), on_cpu=True, name="m", model=Path("/r/model"), socket=Path("/r/s")
+    )
+    assert not any("mitai" in argument for argument in command[1:])
+
+
 def test_on_a_gpu_nothing_is_said_of_eagerness() -> None:
     arguments, _ = engine_command.behaviour(EngineOptions(), on_cpu=False)
     assert "--enforce-eager" not in arguments

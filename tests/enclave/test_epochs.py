@@ -27,7 +27,7 @@ class Clock:
 
 def make(clock: Clock, *, capacity: int = 100, kems: tuple[Kem, ...] = (Kem.X25519,)) -> KeyEpochs:
     def describe(keys: tuple[PublishedKey, ...]) -> bytes:
-        return b"|".join(key.config for key in keys)
+        return b"|".join(key.config.hex().encode() for key in keys)
 
     return KeyEpochs(
         kems=kems,
@@ -43,7 +43,7 @@ def test_the_announced_key_becomes_the_current_one() -> None:
     clock = Clock()
     epochs = make(clock)
     first = epochs.current
-    announced = first.material.split(b"|")[1]
+    announced = bytes.fromhex(first.material.split(b"|")[1].decode())
     clock.now += 3599.9
     assert epochs.current is first
     clock.now += 0.2
@@ -127,19 +127,45 @@ def test_threat_02_an_admitted_request_is_not_admitted_again_while_its_key_lives
         epochs.admit(live, b"enc", "alice", os.urandom(16))
 
 
-def test_threat_41_an_id_is_remembered_for_two_epochs_and_for_each_principal_alone() -> None:
+def test_threat_41_an_id_is_remembered_for_three_epochs_and_for_each_principal_alone() -> None:
     clock = Clock()
     epochs = make(clock)
     request_id = os.urandom(16)
     admit(epochs, b"1", request_id)
     admit(epochs, b"2", request_id, "bob")
-    for step in (0, 3600):
+    for step in (0, 3600, 3600):
         clock.now += step
         with pytest.raises(RequestRefused) as caught:
             admit(epochs, os.urandom(4), request_id)
         assert caught.value.code == "repeated_request"
     clock.now += 3600
     admit(epochs, b"3", request_id)
+
+
+def test_threat_41_a_resend_under_the_next_key_that_comes_an_epoch_late_is_refused() -> None:
+    clock = Clock()
+    epochs = make(clock)
+    request_id = os.urandom(16)
+    clock.now += 3500
+    admit(epochs, b"1", request_id)
+    clock.now += 200
+    sealed_to = epochs.current
+    clock.now += 3550  # the first epoch's keys are gone, the second's are retired
+    with pytest.raises(RequestRefused) as caught:
+        epochs.admit(sealed_to, b"2", "alice", request_id)
+    assert caught.value.code == "repeated_request"
+
+
+@pytest.mark.parametrize("slept", [7200, 10_000_000])
+def test_threat_41_a_long_sleep_forgets_no_execution(slept: int) -> None:
+    clock = Clock()
+    epochs = make(clock)
+    request_id = os.urandom(16)
+    admit(epochs, b"1", request_id)
+    clock.now += slept
+    with pytest.raises(RequestRefused) as caught:
+        admit(epochs, b"2", request_id)
+    assert caught.value.code == "repeated_request"
 
 
 def test_a_refusal_records_nothing() -> None:

@@ -17,12 +17,13 @@ def test_a_bounded_set_holds_what_it_took_and_refuses_more() -> None:
     assert b"a" in found
 
 
-def test_an_execution_is_forgotten_after_the_second_rotation() -> None:
+def test_threat_41_an_execution_is_remembered_for_two_rotations_and_forgotten_with_the_third() -> None:
     memory = ExecutionMemory(10)
     memory.verify_new(b"pair")
     memory.add(b"pair")
-    memory.rotate()
-    with pytest.raises(RequestRefused):
-        memory.verify_new(b"pair")
+    for _ in range(2):
+        memory.rotate()
+        with pytest.raises(RequestRefused):
+            memory.verify_new(b"pair")
     memory.rotate()
     memory.verify_new(b"pair")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING
 
@@ -50,3 +51,13 @@ async def test_threat_19_the_engine_gets_the_enclaves_salt_and_never_the_clients
     assert (passed.status, passed.code, passed.param) == (400, "unsupported_parameter", "cache_salt")
     long = await sidecar.ask(inner_request(extra=((b"mitai-cache-salt", b"x" * 257),)))
     assert (long.status, long.code) == (400, "invalid_header")
+
+
+async def test_threat_19_two_principals_never_share_the_salt_of_embeddings(
+    sidecar: Sidecar, engine: UpstreamSimulator
+) -> None:
+    body = json.dumps({"model": "simulated", "input": "密态"}).encode()
+    for token in ({}, {"token": OTHER_TOKEN}, {}):
+        assert (await sidecar.ask(inner_request(body, path="/v1/embeddings", **token))).status == 200
+    alice, bob, again = (call.document["cache_salt"] for call in engine.calls)
+    assert alice == again != bob

@@ -48,6 +48,7 @@ def test_everything_else_belongs_to_nobody(presented: bytes) -> None:
         "top = 1\n" + entry("alice", digest(b"a")),
         entry("alice", digest(b"a")) + entry("bob", digest(b"a")),
         "[[token]\n",
+        "token = " + "[" * 100_000,
         "\ufeff\ud7ff".encode("utf-16").decode("latin-1"),
     ],
 )
