@@ -13,9 +13,7 @@ import argparse
 import base64
 import json
 import os
-import platform
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives import hashes
@@ -24,6 +22,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from joserfc import jwe
 from joserfc.jwk import RSAKey
 
+from machine import machine
 from mitai_crypto.hpke import Aead, Kdf, Kem, Suite, generate_private_key, setup_recipient, setup_sender
 from mitai_crypto.labels import RESPONSE_LABEL
 from mitai_crypto.ohttp import KeyConfig, RequestOpener, seal_request
@@ -34,13 +33,6 @@ if TYPE_CHECKING:
 BODY_BYTES = 6 * 1024
 OAEP = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
 ALGORITHMS = ["RSA-OAEP-256", "A128GCM"]
-
-
-def processor() -> str:
-    """Name the machine as the kernel does."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0]}, {len(names)} cores" if names else platform.processor()
 
 
 def sealed_request(kem: Kem, body: bytes) -> Callable[[], bytes]:
@@ -138,7 +130,7 @@ def main() -> None:
         variants[f"sealed request, {kem.name}"] = sealed_request(kem, body)
         variants[f"bare HPKE, {kem.name}"] = bare_hpke(kem, body)
     best = measure(variants, body, rounds)
-    print(f"{processor()}; Python {platform.python_version()}; best of {rounds} interleaved rounds")
+    print(f"{machine()}; best of {rounds} interleaved rounds")
     print(f"{'opening 6 KB':<34}{'µs':>9}{'ops/s':>9}{'× bare JWE':>12}{'× joserfc':>11}")
     for name, seconds in best.items():
         ratios = f"{best[base] / seconds:>12.1f}{best[library] / seconds:>11.1f}"

@@ -30,12 +30,15 @@ if TYPE_CHECKING:
     from mitai.answering.answer import Answer, AnswerStream, Grounding, ask
     from mitai.answering.cite import CheckedSentence, Citation, Support
     from mitai.disclosure import Disclosure, DisclosureOutcome, Outgoing
-    from mitai.enclave import ChatStream, EnclaveClient
+    from mitai.embed import Embedder
+    from mitai.enclave import ChatStream, EnclaveClient, ModelInfo
     from mitai.errors import MitaiError
-    from mitai.ingestion import IngestSummary
-    from mitai.knowledge_base import KnowledgeBase
+    from mitai.ingestion import IngestSummary, Progress
+    from mitai.knowledge_base import KnowledgeBase, KnowledgeBaseInfo
     from mitai.policy_file import load_policy
     from mitai.retrieve import Hit
+    from mitai.storage.ledger import DisclosureRecord
+    from mitai.storage.records import DocumentRecord, Removal
     from mitai.transport import (
         AsyncHttpxSealedTransport,
         AsyncSealedTransport,
@@ -59,15 +62,22 @@ __all__ = [
     "Citation",
     "Disclosure",
     "DisclosureOutcome",
+    "DisclosureRecord",
+    "DocumentRecord",
+    "Embedder",
     "EnclaveClient",
     "Grounding",
     "Hit",
     "HttpxSealedTransport",
     "IngestSummary",
     "KnowledgeBase",
+    "KnowledgeBaseInfo",
     "MitaiError",
+    "ModelInfo",
     "Outgoing",
+    "Progress",
     "Receipt",
+    "Removal",
     "SealedTransport",
     "Support",
     "TrustPolicy",
@@ -90,15 +100,22 @@ _HOMES = {
     "Citation": "mitai.answering.cite",
     "Disclosure": "mitai.disclosure",
     "DisclosureOutcome": "mitai.disclosure",
+    "DisclosureRecord": "mitai.storage.ledger",
+    "DocumentRecord": "mitai.storage.records",
+    "Embedder": "mitai.embed",
     "EnclaveClient": "mitai.enclave",
     "Grounding": "mitai.answering.answer",
     "Hit": "mitai.retrieve",
     "HttpxSealedTransport": "mitai.transport",
     "IngestSummary": "mitai.ingestion",
     "KnowledgeBase": "mitai.knowledge_base",
+    "KnowledgeBaseInfo": "mitai.knowledge_base",
     "MitaiError": "mitai.errors",
+    "ModelInfo": "mitai.enclave",
     "Outgoing": "mitai.disclosure",
+    "Progress": "mitai.ingestion",
     "Receipt": "mitai_crypto.receipt",
+    "Removal": "mitai.storage.records",
     "SealedTransport": "mitai.transport",
     "Support": "mitai.answering.cite",
     "TrustPolicy": "mitai_crypto.policy",

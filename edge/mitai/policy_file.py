@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from mitai.errors import PolicyError
+from mitai_crypto.labels import MAX_POLICY_BYTES
 from mitai_crypto.policy import parse_policy
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from mitai_crypto.policy import TrustPolicy
-
-MAX_POLICY_BYTES: Final = 256 * 1024
 
 
 def load_policy(path: Path | str) -> TrustPolicy:

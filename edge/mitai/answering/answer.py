@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mitai_crypto.receipt import Receipt
 
 DEFAULT_PASSAGES: Final = 8
-DEFAULT_ANSWER_TOKENS: Final = 512
+DEFAULT_ANSWER_TOKENS: Final = 256
 ASSUMED_CONTEXT_TOKENS: Final = 4096  # where the engine names no context length
 NOTHING_FOUND: Final = {
     "en": "No passage of this knowledge base bears on the question. Nothing was sent.",

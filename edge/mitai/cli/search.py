@@ -27,7 +27,7 @@ _SNIPPET = 300
 def search(
     query: Annotated[str, typer.Argument(help="Words or a question, in any language.")],
     kb: KnowledgeBaseOption,
-    limit: LimitOption = 5,
+    limit: LimitOption = 8,
     passphrase_fd: PassphraseFdOption = None,
     passphrase_file: PassphraseFileOption = None,
     keychain: KeychainOption = False,

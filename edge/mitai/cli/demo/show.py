@@ -1,4 +1,4 @@
-"""The demo as a person sees it: seven steps, each with what it proves."""
+"""The demo as a person sees it: six steps, each with what it proves, and a way to go on by hand."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ def _keep(stage: Stage) -> None:
     for command in (
         f"source {script}",
         'mitai search "annual leave"',
-        'mitai ask "How long is the warranty?" --show-context',
+        'mitai ask "How long is the warranty period for the TK-40 spectrometer?" -k 2 --show-context',
         "mitai verify $MITAI_ENCLAVE",
         "mitai ledger",
         "mitai kb info $MITAI_KB",
