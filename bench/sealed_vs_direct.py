@@ -56,7 +56,7 @@ def ask(client: httpx2.Client, number: int, max_tokens: int) -> Sample:
     }
     start = time.perf_counter()
     first, tokens = 0.0, 0
-    with client.stream("POST", "https://mitai.invalid/v1/chat/completions", json=body) as response:
+    with client.stream("POST", "/v1/chat/completions", json=body) as response:
         response.raise_for_status()
         for line in response.iter_lines():
             if not line.startswith("data: {"):
@@ -105,9 +105,13 @@ def main() -> None:
         socket = next(stage.runtime.rglob("*.sock"))
         timeout = httpx2.Timeout(300)
         with (
-            httpx2.Client(transport=httpx2.HTTPTransport(uds=str(socket)), timeout=timeout) as direct,
             httpx2.Client(
-                transport=SealedTransport(stage.url, policy=policy, token=stage.token), timeout=timeout
+                base_url="http://engine", transport=httpx2.HTTPTransport(uds=str(socket)), timeout=timeout
+            ) as direct,
+            httpx2.Client(
+                base_url="https://mitai.invalid",
+                transport=SealedTransport(stage.url, policy=policy, token=stage.token),
+                timeout=timeout,
             ) as sealed,
         ):
             for client in (direct, sealed):
