@@ -27,6 +27,8 @@ class OperatorView:
     url: str = ""
     inbound: bytearray = field(default_factory=bytearray, repr=False)
     outbound: bytearray = field(default_factory=bytearray, repr=False)
+    _writers: set[asyncio.StreamWriter] = field(default_factory=set, repr=False)
+    _relays: set[asyncio.Task[None]] = field(default_factory=set, repr=False)
     _ready: threading.Event = field(default_factory=threading.Event, repr=False)
 
     def __enter__(self) -> Self:
@@ -58,10 +60,11 @@ class OperatorView:
         server = await asyncio.start_server(self._accept, self.host, 0)
         self.url = f"http://{self.host}:{server.sockets[0].getsockname()[1]}"
         self._ready.set()
-        async with server:
-            await self._stopping.wait()
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
-            task.cancel()
+        await self._stopping.wait()
+        server.close()
+        for writer in tuple(self._writers):
+            writer.close()
+        await asyncio.gather(*self._relays)  # each ends as its connections do
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         target = urlsplit(self.upstream)
@@ -70,7 +73,14 @@ class OperatorView:
         except OSError:
             writer.close()
             return
-        await asyncio.gather(_pump(reader, up_writer, self.inbound), _pump(up_reader, writer, self.outbound))
+        self._writers.update((writer, up_writer))
+        if (relay := asyncio.current_task()) is not None:
+            self._relays.add(relay)
+            relay.add_done_callback(self._relays.discard)
+        try:
+            await asyncio.gather(_pump(reader, up_writer, self.inbound), _pump(up_reader, writer, self.outbound))
+        finally:
+            self._writers.difference_update((writer, up_writer))
 
 
 async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter, record: bytearray) -> None:
