@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,6 +57,7 @@ async def test_health_is_served_before_the_engine_is_there_and_a_signal_ends_it(
         await asyncio.wait_for(running, 10)
 
 
+@pytest.mark.skipif(find_spec("vllm") is None, reason="no vLLM is installed")
 async def test_an_engine_that_does_not_start_ends_the_service_and_leaves_nothing(
     short_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
