@@ -1,17 +1,21 @@
 """What may be written to the log? Named events with fields from an allow-list, as JSON lines.
 
-Records of other libraries are reduced to logger, level and exception type: their text may quote a request.
+structlog renders them; nothing here touches its global configuration. Records of other libraries are reduced to
+logger, level and exception type: their text may quote a request.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
+
+import structlog
+from structlog.stdlib import ProcessorFormatter
 
 if TYPE_CHECKING:
     from typing import TextIO
+
+    from structlog.typing import EventDict, WrappedLogger
 
 FIELDS: Final = frozenset(
     {
@@ -32,8 +36,9 @@ FIELDS: Final = frozenset(
 )
 """Every field an event may carry. None can hold a byte of a request."""
 
-_LOGGER: Final = logging.getLogger("mitai_enclave")
-_MAX_VALUE = 200
+_NAME: Final = "mitai_enclave"
+_MAX_VALUE: Final = 200
+_FOREIGN: Final = "foreign_record"
 
 
 def emit(event: str, *, level: int = logging.INFO, **fields: str | float | None) -> None:
@@ -50,42 +55,53 @@ def emit(event: str, *, level: int = logging.INFO, **fields: str | float | None)
     unknown = fields.keys() - FIELDS
     if unknown:
         raise ValueError(f"not on the log's allow-list: {', '.join(sorted(unknown))}")
-    _LOGGER.log(level, event, extra={"mitai_fields": fields})
-
-
-class JsonFormatter(logging.Formatter):
-    """One JSON object a record; foreign records lose their text."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Render `record` without anything that is not ours."""
-        line: dict[str, object] = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created)),
-            "level": record.levelname.lower(),
-        }
-        fields = getattr(record, "mitai_fields", None)
-        if record.name == _LOGGER.name and isinstance(fields, dict):
-            line["event"] = str(record.msg)
-            line.update({name: _short(value) for name, value in fields.items() if value is not None})
-        else:
-            line["event"] = "foreign_record"
-            line["logger"] = record.name
-            if record.exc_info and record.exc_info[0]:
-                line["error"] = record.exc_info[0].__name__
-        return json.dumps(line, ensure_ascii=True)
-
-
-def _short(value: object) -> object:
-    return value[:_MAX_VALUE] if isinstance(value, str) else value
+    _LOGGER.log(level, event, **{name: value for name, value in fields.items() if value is not None})
 
 
 def configure(stream: TextIO) -> None:
-    """Send every record of this process to `stream` through `JsonFormatter`.
+    """Send every record of this process to `stream`, one JSON object a line.
 
     Our own events are shown from INFO, those of other libraries from WARNING.
     """
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(JsonFormatter())
+    handler.setFormatter(
+        ProcessorFormatter(
+            foreign_pre_chain=[_reduce_foreign],
+            processors=[
+                ProcessorFormatter.remove_processors_meta,
+                structlog.processors.TimeStamper(fmt="%Y-%m-%dT%H:%M:%SZ", utc=True, key="time"),
+                structlog.processors.JSONRenderer(ensure_ascii=True),
+            ],
+            use_get_message=False,  # formatting a foreign text could fail, and it is thrown away anyhow
+        )
+    )
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
-    _LOGGER.setLevel(logging.INFO)
+    logging.getLogger(_NAME).setLevel(logging.INFO)
+
+
+def _reduce_foreign(_logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """Keep who logged, how loudly, and the type of the exception."""
+    record = cast("logging.LogRecord", event["_record"])
+    kept: EventDict = {
+        "level": method,
+        "event": _FOREIGN,
+        "logger": record.name,
+        "_record": record,
+        "_from_structlog": False,
+    }
+    if record.exc_info and record.exc_info[0]:
+        kept["error"] = record.exc_info[0].__name__
+    return kept
+
+
+def _shorten(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    return {name: value[:_MAX_VALUE] if isinstance(value, str) else value for name, value in event.items()}
+
+
+_LOGGER: Final[structlog.stdlib.BoundLogger] = structlog.wrap_logger(
+    logging.getLogger(_NAME),
+    processors=[_shorten, structlog.stdlib.add_log_level, ProcessorFormatter.wrap_for_formatter],
+    wrapper_class=structlog.stdlib.BoundLogger,
+)

@@ -8,9 +8,19 @@ from __future__ import annotations
 from collections import Counter
 from enum import StrEnum
 from itertools import accumulate, product
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector
 
 from mitai_enclave.routes import RouteClass
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from prometheus_client.core import Metric
 
 REFRESH_SECONDS: Final = 60.0
 # Upper bounds in seconds. On an idle core the lowest holds every request that passes the limits, so no size shows; on
@@ -37,16 +47,19 @@ class Outcome(StrEnum):
     INTERNAL = "internal"
 
 
-class Metrics:
+class Metrics(Collector):
     """Counts requests, and shows the figures of the last `refresh`.
 
-    A timer refreshes, never a scrape: whoever scrapes must not choose the moment of the snapshot.
+    A timer refreshes, never a scrape: whoever scrapes must not choose the moment of the snapshot. The library's own
+    metric objects are not used: they add a sum and times of creation.
     """
 
     def __init__(self) -> None:
         self._requests: Counter[tuple[Outcome, RouteClass]] = Counter()
         self._buckets = [0] * (len(BUCKETS) + 1)
-        self.text = self._render()
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+        self.text = generate_latest(self._registry)
 
     def count(self, outcome: Outcome, route: RouteClass = RouteClass.OTHER) -> None:
         """Count a finished request."""
@@ -59,22 +72,19 @@ class Metrics:
 
     def refresh(self) -> None:
         """Take a new snapshot; `text` is the last one, in Prometheus' text format."""
-        self.text = self._render()
+        self.text = generate_latest(self._registry)
 
-    def _render(self) -> bytes:
-        lines = [
-            "# HELP mitai_requests_total Finished requests.",
-            "# TYPE mitai_requests_total counter",
-            *(
-                f'mitai_requests_total{{outcome="{key[0]}",route="{key[1]}"}} {self._requests[key]}'
-                for key in product(Outcome, RouteClass)
-            ),
-            "# HELP mitai_handover_seconds The sidecar's own work before the engine gets a request.",
-            "# TYPE mitai_handover_seconds histogram",
-            *(
-                f'mitai_handover_seconds_bucket{{le="{bound}"}} {count}'
-                for bound, count in zip((*BUCKETS, "+Inf"), accumulate(self._buckets), strict=True)
-            ),
-            f"mitai_handover_seconds_count {sum(self._buckets)}",
-        ]
-        return ("\n".join(lines) + "\n").encode()
+    def collect(self) -> Iterator[Metric]:
+        """Give the registry today's figures."""
+        requests = CounterMetricFamily("mitai_requests", "Finished requests.", labels=("outcome", "route"))
+        for key in product(Outcome, RouteClass):
+            requests.add_metric(key, self._requests[key])
+        yield requests
+        counts = list(accumulate(self._buckets))
+        handover = HistogramMetricFamily(
+            "mitai_handover_seconds",
+            "The sidecar's own work before the engine gets a request.",
+            buckets=[(str(bound), count) for bound, count in zip((*BUCKETS, "+Inf"), counts, strict=True)],
+        )
+        handover.add_sample("mitai_handover_seconds_count", {}, counts[-1])
+        yield handover

@@ -65,4 +65,4 @@ def test_what_is_required_is_pinned(wheel: zipfile.ZipFile) -> None:
         line.split(": ")[1].split(">")[0] for line in metadata.splitlines()
         if line.startswith("Requires-Dist") and "extra ==" not in line
     }  # fmt: skip
-    assert required == {"cryptography", "httptools", "typer", "uvicorn", "uvloop"}
+    assert required == {"cryptography", "httptools", "prometheus-client", "structlog", "typer", "uvicorn", "uvloop"}
