@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from mitai_crypto.bhttp import ResponseEncoder
-from mitai_crypto.labels import MEDIA_TYPE_RESPONSE, PROBLEM_DATE, RECEIPT_TRAILER
+from mitai_crypto.labels import (
+    AEAD_TAG_BYTES,
+    FINAL_CHUNK_BYTES,
+    MEDIA_TYPE_RESPONSE,
+    MIN_ANSWER_BYTES,
+    PROBLEM_DATE,
+    RECEIPT_TRAILER,
+)
+from mitai_crypto.padding import answer_class
 from mitai_crypto.receipt import Receipt, ResponseDigest, exchange_digest, issue_receipt
+from mitai_enclave.frames import FrameWriter
 from mitai_enclave.inner import WrongDate, http_date
 from mitai_enclave.observe import ERROR
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from mitai_crypto.ohttp import OpenedRequest
     from mitai_crypto.receipt import Usage
@@ -50,13 +61,15 @@ class Exchange:
 class SealedAnswer:
     """One answer on its way: `start`, `content` any number of times, `finish`; or `whole` alone.
 
+    Sizes are those of `docs/spec/sizes.md` unless the request asked to leave them.
+
     Args:
         send: ASGI's send.
         exchange: The request's side.
         identity: Signs the receipt.
 
     Attributes:
-        sent: Sealed bytes so far.
+        padded: Whether sizes are padded.
     """
 
     def __init__(self, send: Send, exchange: Exchange, identity: Identity) -> None:
@@ -66,12 +79,20 @@ class SealedAnswer:
         self._sealer = exchange.opened.sealer
         self._encoder = ResponseEncoder()
         self._digest: ResponseDigest | None = None
-        self.sent = 0
+        self._frames = FrameWriter()
+        self._paced = False
+        self._sealed = 0
+        self.padded = True
 
     @property
     def started(self) -> bool:
         """Whether anything was sent."""
         return self._digest is not None
+
+    @property
+    def size(self) -> int:
+        """Sealed bytes so far, and what waits to be sealed."""
+        return self._sealed + self._frames.waiting
 
     async def start(self, status: int, content_type: bytes) -> None:
         """Send status and header fields."""
@@ -80,18 +101,49 @@ class SealedAnswer:
         await self._body(self._sealer.begin() + self._sealer.seal(head), more=True)
 
     async def content(self, data: bytes) -> None:
-        """Send a piece of content."""
-        await self._body(self._sealer.seal(self._piece(data)), more=True)
+        """Send a piece of an event stream."""
+        self._running_digest()  # an answer has a head first, also where the piece is held
+        if not self.padded:
+            await self._pieces([data])
+            return
+        self._frames.take(data)
+        if not self._paced:
+            await self._pieces(self._frames.ready())
+
+    @asynccontextmanager
+    async def pace(self, seconds: float | None) -> AsyncIterator[None]:
+        """Send one frame at each tick, whatever comes within the block, until it is out; at once for None."""
+        if seconds is None:
+            yield
+            return
+        self._paced = True
+        ticker = asyncio.create_task(self._tick(seconds))
+        try:
+            yield
+            while not self._frames.is_empty:  # noqa: ASYNC110 - the clock decides, nobody tells us
+                await asyncio.sleep(seconds)
+        finally:
+            self._paced = False
+            ticker.cancel()
+            with suppress(asyncio.CancelledError):
+                await ticker
 
     async def finish(self, finish: str, usage: Usage | None) -> None:
-        """Send the receipt and the final chunk."""
-        await self._body(self._sealer.finish(self._end(finish, usage)), more=False)
+        """Send what is left, the receipt and the final chunk."""
+        self._frames.end()
+        await self._pieces(self._frames.ready())
+        end = self._end(finish, usage)
+        if self.padded:
+            end += bytes(max(FINAL_CHUNK_BYTES - AEAD_TAG_BYTES - len(end), 0))
+        await self._body(self._sealer.finish(end), more=False)
 
     async def whole(
         self, status: int, content_type: bytes, content: bytes, *, finish: str, usage: Usage | None = None
     ) -> None:
         """Send an answer of which everything is known."""
         message = self._head(status, content_type) + self._piece(content) + self._end(finish, usage)
+        if self.padded:
+            message += bytes(answer_class(len(message), MIN_ANSWER_BYTES) - len(message))
         await self._send({"type": "http.response.start", "status": 200, "headers": _OUTER_HEADERS})
         await self._body(self._sealer.begin() + self._sealer.finish(message), more=False)
 
@@ -103,8 +155,21 @@ class SealedAnswer:
         else:
             await self.whole(refusal.status, JSON, error_document(refusal), finish=ERROR)
 
+    async def _tick(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        while True:
+            due += seconds
+            await asyncio.sleep(due - loop.time())
+            await self._pieces([self._frames.tick()])
+
+    async def _pieces(self, pieces: Sequence[bytes]) -> None:
+        """Send each piece as a chunk of its own, all of them in one go."""
+        if pieces:
+            await self._body(b"".join([self._sealer.seal(self._piece(piece)) for piece in pieces]), more=True)
+
     async def _body(self, data: bytes, *, more: bool) -> None:
-        self.sent += len(data)
+        self._sealed += len(data)
         await self._send({"type": "http.response.body", "body": data, "more_body": more})
 
     def _head(self, status: int, content_type: bytes) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import datetime as dt
+import re
 from dataclasses import dataclass, field
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Final
@@ -17,7 +18,12 @@ from mitai_crypto.errors import BhttpError
 from mitai_crypto.labels import (
     AUTHORITY,
     CACHE_SALT_HEADER,
+    CADENCE_HEADER,
     DATE_WINDOW_SECONDS,
+    MAX_CADENCE_MILLISECONDS,
+    MIN_CADENCE_MILLISECONDS,
+    PADDING_HEADER,
+    PADDING_NONE,
     REQUEST_ID_HEADER,
     SCHEME,
 )
@@ -37,6 +43,7 @@ REQUEST_ID_BYTES: Final = 16
 _MAX_CLIENT_SALT: Final = 256
 _IMF_FIXDATE: Final = "%a, %d %b %Y %H:%M:%S GMT"
 _BEARER: Final = b"bearer "
+_MILLISECONDS: Final = re.compile(rb"[1-9][0-9]{0,3}")
 
 
 class WrongDate(RequestRefused):
@@ -44,6 +51,19 @@ class WrongDate(RequestRefused):
 
     def __init__(self) -> None:
         super().__init__(400, "date", "The request's date is missing or too far from this enclave's clock.")
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """What the device wants the sizes of the answer to be (`docs/spec/sizes.md` §4).
+
+    Attributes:
+        padded: Whether they are padded.
+        cadence: Seconds between two frames of a stream; None to send each event when it comes.
+    """
+
+    padded: bool = True
+    cadence: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +76,7 @@ class Call:
         request_id: The 16 bytes that name the intended execution.
         body: The document for the engine, empty for a request without one.
         stream: Whether server-sent events were asked for.
+        sizes: What the answer's sizes may show.
     """
 
     route: Route
@@ -63,6 +84,7 @@ class Call:
     request_id: bytes
     body: bytes = field(repr=False)
     stream: bool
+    sizes: Sizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +138,13 @@ def check_request(request: Request, rules: Rules, now: float) -> Call:
     client_salt = _single(request.headers, CACHE_SALT_HEADER) or b""
     if len(client_salt) > _MAX_CLIENT_SALT:
         raise _bad_header(CACHE_SALT_HEADER, f"has more than {_MAX_CLIENT_SALT} bytes")
+    sizes = _sizes(request.headers)
     _verify_content_fields(request, route)
     if not route.has_body:
-        return Call(route, principal, request_id, b"", stream=False)
+        return Call(route, principal, request_id, b"", stream=False, sizes=sizes)
     body = parse_body(route, request.content, max_bytes=rules.max_bytes, model=rules.model)
     salt = rules.salt.derive(principal, client_salt)
-    return Call(route, principal, request_id, write_body(body, salt), stream=wants_stream(body))
+    return Call(route, principal, request_id, write_body(body, salt), stream=wants_stream(body), sizes=sizes)
 
 
 def http_date(now: float) -> bytes:
@@ -166,6 +189,19 @@ def _request_id(headers: Sequence[Field]) -> bytes:
     if decoded is None:
         raise _bad_header(REQUEST_ID_HEADER, f"must be {REQUEST_ID_BYTES} bytes in base64url without padding")
     return decoded
+
+
+def _sizes(headers: Sequence[Field]) -> Sizes:
+    padding, cadence = _single(headers, PADDING_HEADER), _single(headers, CADENCE_HEADER)
+    if padding not in {None, PADDING_NONE}:
+        raise _bad_header(PADDING_HEADER, f"is {PADDING_NONE.decode()} or absent")
+    if cadence is None:
+        return Sizes(padded=padding is None)
+    milliseconds = int(cadence) if _MILLISECONDS.fullmatch(cadence) else 0
+    if padding or not MIN_CADENCE_MILLISECONDS <= milliseconds <= MAX_CADENCE_MILLISECONDS:
+        rule = f"is {MIN_CADENCE_MILLISECONDS} to {MAX_CADENCE_MILLISECONDS} milliseconds, of padded answers only"
+        raise _bad_header(CADENCE_HEADER, rule)
+    return Sizes(cadence=milliseconds / 1000)
 
 
 def decode_base64url(text: bytes, size: int) -> bytes | None:

@@ -143,6 +143,7 @@ class Unsealer:
         except Exception as error:  # noqa: BLE001 - reported, and answered with a sealed 500
             await self._report_fault(error, answer, RouteClass.OTHER)
             return
+        answer.padded = call.sizes.padded
         self._metrics.observe_handover(time.perf_counter() - began)
         kind = call.route.kind
         with self._running:
@@ -200,19 +201,20 @@ class Unsealer:
         head = await exchange.head()
         media_type = head.content_type.partition(";")[0].strip().lower()
         if head.status == _OK and media_type == "text/event-stream" and call.stream:
-            return await self._stream(answer, exchange)
+            return await self._stream(call, answer, exchange)
         if media_type != JSON.decode() or head.status in _REDIRECTS:
             raise EngineBroke("The engine's answer is of no kind that is passed on.")
         return await self._collect(call, answer, exchange, head.status)
 
-    async def _stream(self, answer: SealedAnswer, exchange: EngineExchange) -> Outcome:
+    async def _stream(self, call: Call, answer: SealedAnswer, exchange: EngineExchange) -> Outcome:
         observer = Observer()
         await answer.start(_OK, EVENTS)
-        while data := await exchange.read():
-            if answer.sent + 2 * len(data) + _RESERVE > self._limits.response_bytes:
-                raise AnswerTooLarge("The engine's answer is too large.")
-            observer.feed_events(data)
-            await answer.content(data)
+        async with answer.pace(call.sizes.cadence):
+            while data := await exchange.read():
+                if answer.size + 2 * len(data) + _RESERVE > self._limits.response_bytes:
+                    raise AnswerTooLarge("The engine's answer is too large.")
+                observer.feed_events(data)
+                await answer.content(data)
         finish = observer.finish or ERROR
         await answer.finish(finish, observer.usage)
         return Outcome.ENGINE_ERROR if finish == ERROR else Outcome.OK

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from mitai.errors import MitaiError
     from mitai.ingestion import IngestSummary, Progress
     from mitai.knowledge_base import KnowledgeBase, KnowledgeBaseInfo
+    from mitai.padding import Padding
     from mitai.policy_file import load_policy
     from mitai.retrieve import Hit
     from mitai.storage.ledger import DisclosureRecord
@@ -75,6 +76,7 @@ __all__ = [
     "MitaiError",
     "ModelInfo",
     "Outgoing",
+    "Padding",
     "Progress",
     "Receipt",
     "Removal",
@@ -113,6 +115,7 @@ _HOMES = {
     "MitaiError": "mitai.errors",
     "ModelInfo": "mitai.enclave",
     "Outgoing": "mitai.disclosure",
+    "Padding": "mitai.padding",
     "Progress": "mitai.ingestion",
     "Receipt": "mitai_crypto.receipt",
     "Removal": "mitai.storage.records",

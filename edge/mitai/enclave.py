@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import httpx2
 
 from mitai.errors import ContextTooLong, EnclaveRefused, IncompleteAnswer
+from mitai.padding import PADDED, Padding
 from mitai.transport._httpx2 import SyncWire
 from mitai.transport.event_stream import DONE, EventReader
 from mitai.transport.exchange import PlainRequest
@@ -69,6 +70,7 @@ class EnclaveClient:
         policy: What it must prove.
         token: The access token.
         timeout: Seconds of silence after which an answer counts as broken off.
+        padding: What the sizes on the wire may show.
         transport: Carries the sealed bytes; for proxies, certificates and sockets.
 
     Attributes:
@@ -85,12 +87,13 @@ class EnclaveClient:
         policy: TrustPolicy,
         token: str,
         timeout: float = DEFAULT_TIMEOUT_SECONDS,
+        padding: Padding = PADDED,
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
         session = Session(url, policy, gate=ThreadGate())
         self.url: Final = session.url
         self._transport = transport or httpx2.HTTPTransport()
-        self._sender = Sender(session, SyncWire(session.url, self._transport), token=token)
+        self._sender = Sender(session, SyncWire(session.url, self._transport), token=token, padding=padding)
         self._timeouts: dict[str, float | None] = {
             "connect": CONNECT_TIMEOUT_SECONDS,
             "read": timeout,
@@ -114,6 +117,11 @@ class EnclaveClient:
         """Close the connections."""
         self._transport.close()
 
+    @property
+    def padding(self) -> Padding:
+        """Return what the sizes on the wire may show."""
+        return self._sender.padding
+
     def verify(self) -> AttestationResult:
         """Fetch evidence of this moment and check it; later requests rest on it while it lasts.
 
@@ -129,7 +137,7 @@ class EnclaveClient:
         Raises:
             MitaiError: As for `chat`.
         """
-        answer = self._send(PlainRequest(b"GET", MODELS_PATH, ()), None)
+        answer = self._send(PlainRequest(b"GET", MODELS_PATH, ()))
         body = _whole(answer)
         entries = body.get("data")
         found: list[ModelInfo] = []
@@ -158,6 +166,7 @@ class EnclaveClient:
         max_tokens: int | None = None,
         temperature: float = 0.0,
         before_send: Callable[[Outgoing], None] | None = None,
+        padding: Padding | None = None,
     ) -> ChatStream:
         """Send messages and return the answer, which streams.
 
@@ -168,6 +177,7 @@ class EnclaveClient:
             temperature: 0 for the likeliest answer.
             before_send: Called once the enclave is verified and the request is sealed, before its first byte
                 leaves; if it raises, nothing leaves. It is called again before a resend.
+            padding: What the sizes of this exchange may show, instead of the client's own.
 
         Raises:
             EnclaveUnreachable: Nothing answers.
@@ -187,13 +197,17 @@ class EnclaveClient:
         if max_tokens is not None:
             body["max_tokens"] = max_tokens
         content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
-        return ChatStream(self._send(PlainRequest(b"POST", CHAT_PATH, _JSON_HEADERS, content), before_send))
+        plain = PlainRequest(b"POST", CHAT_PATH, _JSON_HEADERS, content)
+        return ChatStream(self._send(plain, before_send, padding))
 
     def _attested_model(self) -> str:
         return run_now(self._sender.verify(self._timeouts)).material.model_name
 
-    def _send(self, plain: PlainRequest, before_send: Callable[[Outgoing], None] | None) -> SealedAnswer:
-        answer = run_now(self._sender.send(plain, timeouts=self._timeouts, before_send=before_send))
+    def _send(
+        self, plain: PlainRequest, before_send: Callable[[Outgoing], None] | None = None, padding: Padding | None = None
+    ) -> SealedAnswer:
+        sending = self._sender.send(plain, timeouts=self._timeouts, before_send=before_send, padding=padding)
+        answer = run_now(sending)
         if answer.status != _OK:
             raise _refusal(answer)
         return answer

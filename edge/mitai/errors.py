@@ -49,6 +49,7 @@
     │   ├── EvidenceExpired
     │   ├── TeeUnavailable
     │   └── VerificationFailed
+    ├── PaddingError                 a size or cadence that cannot be asked for
     ├── SecretUnavailable            a passphrase or token was needed and could not be had
     ├── StageFailed                  the cloud side of the demo did not start
     └── ReceiptError                 a receipt is missing, malformed, or not of this exchange (`mitai_crypto.errors`)
@@ -133,6 +134,7 @@ __all__ = [
     "ModelMissing",
     "NoKeychain",
     "OutsideRoots",
+    "PaddingError",
     "ParserCrashed",
     "ParserTimeout",
     "PassphraseRefused",
@@ -270,6 +272,12 @@ class IncompleteAnswer(ChannelError):
     """The answer broke off: what was shown is authentic, but not the whole."""
 
     default_hint = "The connection or the engine broke off; ask again."
+
+
+class PaddingError(MitaiError):
+    """A padding was asked for that the channel does not know."""
+
+    default_hint = "Sizes are powers of two; a cadence is in milliseconds. The defaults are a good choice."
 
 
 class SecretUnavailable(MitaiError):

@@ -39,6 +39,7 @@ PUBLIC = [
     "MitaiError",
     "ModelInfo",
     "Outgoing",
+    "Padding",
     "Progress",
     "Receipt",
     "Removal",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING
 
@@ -10,12 +11,13 @@ from mitai_crypto.aead import Aead
 from mitai_crypto.evidence import TeeKind
 from mitai_crypto.hpke import Kdf
 from mitai_crypto.kem import Kem, generate_private_key
-from mitai_crypto.labels import CHUNK_SIZE
+from mitai_crypto.labels import CHUNK_SIZE, FINAL_CHUNK_BYTES, FRAME_BYTES
 from mitai_crypto.ohttp import KeyConfig, RequestOpener
 from mitai_crypto.receipt import RequestDigest, Usage
 from mitai_enclave.answer import EVENTS, JSON, Exchange, SealedAnswer, error_event
 from mitai_enclave.attestation import Identity
 from mitai_enclave.errors import RequestRefused
+from mitai_enclave.inner import WrongDate
 from support.sealed_client import Sealed, inner_request, open_answer, seal
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ def begin() -> tuple[SealedAnswer, Wire, Sealed]:
 
 async def test_a_streamed_answer_is_one_chunk_a_piece() -> None:
     answer, wire, sealed = begin()
+    answer.padded = False
     assert not answer.started
     await answer.start(200, EVENTS)
     await answer.content(b"data: 1\n\n")
@@ -66,7 +69,72 @@ async def test_a_streamed_answer_is_one_chunk_a_piece() -> None:
     opened = open_answer(sealed, wire.body, IDENTITY, MATERIAL)
     assert opened.content == "data: 1\n\ndata: 二\n\n".encode()
     assert (opened.receipt.finish, opened.receipt.usage, opened.receipt.model) == ("stop", Usage(1, 2), "ab" * 32)
-    assert answer.sent == len(wire.body)
+    assert answer.size == len(wire.body)
+
+
+def sent(wire: Wire) -> list[int]:
+    """The sizes of the body's pieces as the wire shows them."""
+    parts = [message["body"] for message in wire.messages[1:]]
+    return [len(part) for part in parts if isinstance(part, bytes)]
+
+
+@pytest.mark.parametrize("word", ["1", "二", "an event as long as the words of one answer " * 9])
+@pytest.mark.parametrize("finish", ["stop", "error"])
+async def test_threat_17_every_frame_has_one_size_and_so_has_the_end(word: str, finish: str) -> None:
+    answer, wire, sealed = begin()
+    await answer.start(200, EVENTS)
+    for _ in range(3):
+        await answer.content(f"data: {word}\n\n".encode())
+    await answer.finish(finish, Usage(1, 4_000_000) if finish == "stop" else None)
+    head, *frames, end = sent(wire)
+    assert frames == [FRAME_BYTES] * 3
+    assert end == 1 + FINAL_CHUNK_BYTES
+    assert head < FRAME_BYTES
+    events = open_answer(sealed, wire.body, IDENTITY, MATERIAL).content.decode().splitlines()
+    assert [line for line in events if line and not line.startswith(":")] == [f"data: {word}"] * 3
+
+
+async def test_threat_17_a_line_that_comes_in_parts_shows_no_parts() -> None:
+    answer, wire, _ = begin()
+    await answer.start(200, EVENTS)
+    for byte in b"data: half\n\n":
+        await answer.content(bytes([byte]))
+    await answer.finish("stop", None)
+    assert sent(wire)[1:] == [FRAME_BYTES, FRAME_BYTES, 1 + FINAL_CHUNK_BYTES]
+
+
+async def test_a_paced_stream_sends_one_frame_a_tick_until_everything_is_out() -> None:
+    answer, wire, sealed = begin()
+    await answer.start(200, EVENTS)
+    async with answer.pace(0.01):
+        await answer.content(b"data: 1\n\n" * 200)
+        assert answer.size > sum(sent(wire))
+        await asyncio.sleep(0.3)
+    await answer.finish("stop", None)
+    _, *frames, _ = sent(wire)
+    assert frames == [FRAME_BYTES] * len(frames)
+    content = open_answer(sealed, wire.body, IDENTITY, MATERIAL).content
+    assert content.count(b"data: 1\n\n") == 200
+    assert content.endswith(b" \n"), "comments fill the silence"
+
+
+@pytest.mark.parametrize("size", [0, 1, 500, 1000])
+async def test_threat_17_a_whole_answer_has_the_size_of_its_class(size: int) -> None:
+    lengths = []
+    for content in (b"x" * size, b"x" * (size + 7)):
+        answer, wire, _ = begin()
+        await answer.whole(200, JSON, content, finish="stop", usage=Usage(1, len(content)))
+        lengths.append(len(wire.body))
+    assert lengths[0] == lengths[1]
+
+
+async def test_threat_14_refusals_have_one_size() -> None:
+    sizes = set()
+    for refusal in (RequestRefused(401, "invalid_api_key", "no"), WrongDate(), RequestRefused(400, "x", "长" * 90)):
+        answer, wire, _ = begin()
+        await answer.refuse(refusal)
+        sizes.add(len(wire.body))
+    assert len(sizes) == 1
 
 
 async def test_a_whole_answer_may_be_larger_than_a_chunk() -> None:

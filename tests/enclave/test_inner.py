@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mitai_enclave.errors import RequestRefused
-from mitai_enclave.inner import Rules, WrongDate, check_request, decode_base64url, decode_inner, http_date
+from mitai_enclave.inner import Rules, Sizes, WrongDate, check_request, decode_base64url, decode_inner, http_date
 from mitai_enclave.salt import CacheSalt
 from support.sealed_client import TOKEN, base64url, chat_body, inner_request
 from support.sidecar import TOKENS
@@ -149,3 +149,36 @@ def test_base64url_has_one_spelling(text: bytes) -> None:
 
 def test_base64url_decodes() -> None:
     assert decode_base64url(b"_-8", 2) == b"\xff\xef"
+
+
+@pytest.mark.parametrize(
+    ("fields", "sizes"),
+    [
+        ((), Sizes()),
+        (((b"mitai-padding", b"none"),), Sizes(padded=False)),
+        (((b"mitai-cadence", b"10"),), Sizes(cadence=0.01)),
+        (((b"mitai-cadence", b"1000"),), Sizes(cadence=1.0)),
+    ],
+)
+def test_the_device_chooses_the_sizes(fields: tuple[tuple[bytes, bytes], ...], sizes: Sizes) -> None:
+    assert check_request(with_headers(good(), *fields), RULES, NOW).sizes == sizes
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        ((b"mitai-padding", b"None"),),
+        ((b"mitai-padding", b""),),
+        ((b"mitai-padding", b"none"), (b"mitai-padding", b"none")),
+        ((b"mitai-cadence", b"9"),),
+        ((b"mitai-cadence", b"1001"),),
+        ((b"mitai-cadence", b"0100"),),
+        ((b"mitai-cadence", b"-50"),),
+        ((b"mitai-cadence", "５０".encode()),),
+        ((b"mitai-cadence", b"50"), (b"mitai-cadence", b"50")),
+        ((b"mitai-cadence", b"50"), (b"mitai-padding", b"none")),
+    ],
+)
+def test_other_sizes_are_refused(fields: tuple[tuple[bytes, bytes], ...]) -> None:
+    found = refusal(with_headers(good(), *fields))
+    assert (found.status, found.code) == (400, "invalid_header")

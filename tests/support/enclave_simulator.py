@@ -27,6 +27,7 @@ from mitai_crypto.labels import (
     ATTESTATION_PATH,
     GATEWAY_PATH,
     MEDIA_TYPE_RESPONSE,
+    PADDING_HEADER,
     PROBLEM_DATE,
     PROBLEM_OHTTP_KEY,
     RECEIPT_TRAILER,
@@ -40,6 +41,7 @@ from mitai_crypto.receipt import (
     exchange_digest,
     issue_receipt,
 )
+from mitai_enclave.frames import FrameWriter
 from support.evidence_builder import BuiltEnclave, build_enclave
 
 if TYPE_CHECKING:
@@ -97,6 +99,7 @@ class Misbehaviour:
         abrupt: Closes the connection without the end of the HTTP body.
         split: Sends the body in TCP pieces of this many bytes.
         pause: Seconds between two frames.
+        framed: Whether the pieces of a stream are filled up to frames.
         date: What the enclave thinks the date is; requests with another are refused, sealed.
     """
 
@@ -109,6 +112,7 @@ class Misbehaviour:
     abrupt: bool = False
     split: int | None = None
     pause: float = 0.0
+    framed: bool = True
     date: bytes | None = None
 
 
@@ -242,12 +246,25 @@ class SimulatedEnclave:
         encoder = ResponseEncoder()
         yield opened.sealer.begin()
         yield opened.sealer.seal(encoder.head(reply.status, headers))
-        for piece in reply.pieces:
+        for piece in self._framed(request, reply):
             digest.update(piece)
             yield opened.sealer.seal(encoder.content(piece))
         receipt = self._receipt(opened, request, reply, digest)
         make = self.misbehaviour.trailers or (lambda value: ((RECEIPT_TRAILER, value),))
         yield opened.sealer.finish(encoder.end(make(receipt)))
+
+    def _framed(self, request: Request, reply: Reply) -> Iterator[bytes]:
+        """Give the pieces of a stream in frames, as an enclave does unless it is asked not to."""
+        off = not self.misbehaviour.framed or (PADDING_HEADER, b"none") in request.headers
+        if off or not reply.content_type.startswith(b"text/event-stream"):
+            yield from reply.pieces
+            return
+        frames = FrameWriter()
+        for piece in reply.pieces:
+            frames.take(piece)
+            yield from frames.ready()
+        frames.end()
+        yield from frames.ready()
 
     def _receipt(self, opened: OpenedRequest, request: Request, reply: Reply, response: ResponseDigest) -> bytes:
         asked = RequestDigest(request.method, request.scheme, request.authority, request.path, request.headers)

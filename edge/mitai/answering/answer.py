@@ -151,10 +151,11 @@ def ask(
     passages = corpus.search(question, k=k)
     if not passages:
         return AnswerStream(corpus.ledger, question)
+    context_tokens = enclave.context_tokens(model) or ASSUMED_CONTEXT_TOKENS
     packed = pack(
         question,
         passages,
-        context_tokens=enclave.context_tokens(model) or ASSUMED_CONTEXT_TOKENS,
+        context_tokens=context_tokens,
         answer_tokens=max_tokens,
         count_tokens=count_tokens,
     )
@@ -166,6 +167,8 @@ def ask(
             max_tokens=max_tokens,
             temperature=temperature,
             before_send=before_send,
+            # One size for all questions to this model, whatever was found (docs/spec/sizes.md §1).
+            padding=enclave.padding.for_prompt(context_tokens - max_tokens),
         )
 
     return AnswerStream(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, cast
 import anyio
 import httpx2
 
+from mitai.padding import PADDED
 from mitai.transport.exchange import PlainRequest
 from mitai.transport.sending import SealedAnswer, Sender
 from mitai.transport.session import Session
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
     from mitai.disclosure import Outgoing
+    from mitai.padding import Padding
     from mitai_crypto.policy import TrustPolicy
 
 _BREAKS: Final = (httpx2.TransportError, ssl.SSLError, anyio.EndOfStream)
@@ -83,6 +85,7 @@ class SealedTransport(httpx2.BaseTransport):
         policy: What it must prove.
         token: The access token; without one the `authorization` field of the request goes, sealed.
         before_send: Is shown everything before it leaves; if it raises, nothing leaves.
+        padding: What the sizes on the wire may show.
         transport: Carries the sealed bytes; for proxies, certificates and sockets.
 
     Raises:
@@ -96,12 +99,13 @@ class SealedTransport(httpx2.BaseTransport):
         policy: TrustPolicy,
         token: str | None = None,
         before_send: Callable[[Outgoing], None] | None = None,
+        padding: Padding = PADDED,
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
         session = Session(url, policy, gate=ThreadGate())
         self._transport = transport or httpx2.HTTPTransport()
         wire = SyncWire(session.url, self._transport)
-        self._sender = Sender(session, wire, token=token, before_send=before_send)
+        self._sender = Sender(session, wire, token=token, before_send=before_send, padding=padding)
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send a request, sealed; the answer streams, and fails at its reader if it is not whole.
@@ -128,12 +132,13 @@ class AsyncSealedTransport(httpx2.AsyncBaseTransport):
         policy: TrustPolicy,
         token: str | None = None,
         before_send: Callable[[Outgoing], None] | None = None,
+        padding: Padding = PADDED,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         session = Session(url, policy, gate=anyio.Lock())
         self._transport = transport or httpx2.AsyncHTTPTransport()
         wire = AsyncWire(session.url, self._transport)
-        self._sender = Sender(session, wire, token=token, before_send=before_send)
+        self._sender = Sender(session, wire, token=token, before_send=before_send, padding=padding)
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send a request, sealed; see `SealedTransport.handle_request`."""

@@ -18,7 +18,10 @@ from mitai_crypto.bhttp import Content, Head, Request, ResponseDecoder, encode_r
 from mitai_crypto.labels import (
     AUTHORITY,
     BLIND_HEADER,
+    CADENCE_HEADER,
+    FRAME_CONTENT_BYTES,
     GATEWAY_PATH,
+    PADDING_HEADER,
     RECEIPT_TRAILER,
     REQUEST_ID_HEADER,
     SCHEME,
@@ -29,6 +32,7 @@ from mitai_crypto.receipt import Receipt, RequestDigest, ResponseDigest, exchang
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from mitai.padding import Padding
     from mitai_crypto.bhttp import Event, Field
     from mitai_crypto.ohttp import KeyConfig, SealedRequest
     from mitai_crypto.verify import AttestationResult
@@ -40,7 +44,7 @@ DROPPED_HEADERS: Final = frozenset(
         b"accept-encoding", b"connection", b"content-length", b"date", b"expect", b"host", b"http2-settings",
         b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te", b"trailer",
         b"transfer-encoding", b"upgrade",
-        BLIND_HEADER, REQUEST_ID_HEADER,
+        BLIND_HEADER, CADENCE_HEADER, PADDING_HEADER, REQUEST_ID_HEADER,
     }
 )  # fmt: skip
 FRAMING_HEADERS: Final = frozenset({b"content-length", b"content-encoding", b"transfer-encoding"})
@@ -73,8 +77,10 @@ def imf_fixdate(now: float) -> bytes:
     return formatdate(now, usegmt=True).encode("ascii")
 
 
-def inner_request(plain: PlainRequest, *, token: str | None, request_id: bytes, date: bytes) -> Request:
-    """Return the request that is sealed: without framing, routing or coding, with date, id and blind.
+def inner_request(
+    plain: PlainRequest, *, token: str | None, request_id: bytes, date: bytes, padding: Padding
+) -> Request:
+    """Return the request that is sealed: without framing, routing or coding, with date, id, blind and sizes.
 
     Raises:
         BhttpError: The caller's method, path or a field cannot be sent as Binary HTTP.
@@ -94,6 +100,7 @@ def inner_request(plain: PlainRequest, *, token: str | None, request_id: bytes, 
         (b"date", date),
         (REQUEST_ID_HEADER, request_id),
         (BLIND_HEADER, _random_text(BLIND_BYTES)),
+        *padding.fields(),
     ]
     return Request(plain.method, SCHEME, AUTHORITY, plain.path, tuple(headers), plain.content)
 
@@ -105,6 +112,7 @@ class Exchange:
         request: The inner request.
         attestation: The verified evidence that `config` came in.
         config: The enclave's current key.
+        padding: What sizes may show.
 
     Attributes:
         target: The outer path, which names the key.
@@ -116,18 +124,19 @@ class Exchange:
         MessageTooLarge: The sealed request is over its cap.
     """
 
-    def __init__(self, request: Request, attestation: AttestationResult, config: KeyConfig) -> None:
+    def __init__(self, request: Request, attestation: AttestationResult, config: KeyConfig, padding: Padding) -> None:
         digest = RequestDigest(request.method, request.scheme, request.authority, request.path, request.headers)
         digest.update(request.content)
         self.request_digest: Final = digest.digest()
         self.attestation: Final = attestation
         self.target: Final = f"{GATEWAY_PATH}/{config.fingerprint}"
-        self._sealed = seal_request(config, encode_request(request))
+        self._framed: Final = padding.padded
+        self._sealed = seal_request(config, padding.pad(encode_request(request)))
         self.message: Final = self._sealed.message
 
     def answer(self) -> AnswerReader:
         """Return the reader for the answer to this request."""
-        return AnswerReader(self._sealed, self.request_digest, self.attestation)
+        return AnswerReader(self._sealed, self.request_digest, self.attestation, framed=self._framed)
 
 
 class AnswerReader:
@@ -144,12 +153,15 @@ class AnswerReader:
     """
 
     __slots__ = (
-        "_attestation", "_decoder", "_digest", "_hold_back", "_request_digest", "_sealed", "_trailers",
+        "_attestation", "_decoder", "_digest", "_framed", "_hold_back", "_request_digest", "_sealed", "_trailers",
         "head", "receipt", "signed_receipt",
     )  # fmt: skip
 
-    def __init__(self, sealed: SealedRequest, request_digest: bytes, attestation: AttestationResult) -> None:
+    def __init__(
+        self, sealed: SealedRequest, request_digest: bytes, attestation: AttestationResult, *, framed: bool
+    ) -> None:
         self._sealed = sealed
+        self._framed = framed
         self._request_digest = request_digest
         self._attestation = attestation
         self._decoder = ResponseDecoder()
@@ -189,6 +201,7 @@ class AnswerReader:
         released: list[bytes] = []
         for event in events:
             if isinstance(event, Content):
+                self._verify_frame(event)
                 if self._digest is not None:  # the decoder gives the head first
                     self._digest.update(event.data)
                 released.append(self._hold_back.push(event.data) if self._hold_back else event.data)
@@ -197,6 +210,11 @@ class AnswerReader:
             else:
                 self._trailers = event.fields
         return released[0] if len(released) == 1 else b"".join(released)
+
+    def _verify_frame(self, piece: Content) -> None:
+        """Check that a stream shows only full frames, as it was asked to (`docs/spec/sizes.md` §2)."""
+        if self._framed and self._hold_back is not None and len(piece.data) != FRAME_CONTENT_BYTES:
+            raise IncompleteAnswer("The answer's pieces are not padded to one length, so their sizes show.")
 
     def _begin(self, head: Head) -> None:
         if any(value.strip().lower() != b"identity" for value in values(head.headers, b"content-encoding")):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from mitai.disclosure import Outgoing
 from mitai.errors import DeliveryUnknown, EnclaveUnreachable, IncompleteAnswer, MitaiError, PlaintextRefused
+from mitai.padding import PADDED
 from mitai.transport.exchange import (
     FRAMING_HEADERS,
     Exchange,
@@ -28,6 +29,7 @@ from mitai_crypto.strict_json import parse_object
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mitai.padding import Padding
     from mitai.transport.exchange import AnswerReader
     from mitai.transport.session import Session, Verified
     from mitai.transport.wire import OuterAnswer, Wire
@@ -153,6 +155,7 @@ class _Sending:
     plain: PlainRequest
     request_id: bytes
     timeouts: Timeouts
+    padding: Padding
     attempt: int = 0
     date: bytes | None = None
     key_replaced: bool = False
@@ -166,6 +169,11 @@ class Sender:
         wire: Reaches it.
         token: The access token; without one the caller's own `authorization` goes.
         before_send: Is shown everything before it leaves, and may raise to keep it here.
+        padding: What sizes may show.
+
+    Attributes:
+        session: As given.
+        padding: As given.
     """
 
     def __init__(
@@ -175,8 +183,10 @@ class Sender:
         *,
         token: str | None = None,
         before_send: Callable[[Outgoing], None] | None = None,
+        padding: Padding = PADDED,
     ) -> None:
         self.session: Final = session
+        self.padding: Final = padding
         self._wire = wire
         self._token = token
         self._before_send = before_send
@@ -195,8 +205,15 @@ class Sender:
         *,
         timeouts: Timeouts,
         before_send: Callable[[Outgoing], None] | None = None,
+        padding: Padding | None = None,
     ) -> SealedAnswer:
         """Send a request and return its answer once status and fields arrived.
+
+        Args:
+            plain: What to send.
+            timeouts: Seconds by phase.
+            before_send: Instead of the client's own.
+            padding: Instead of the client's own.
 
         Raises:
             EnclaveUnreachable: Nothing answers, or no evidence is served.
@@ -204,7 +221,7 @@ class Sender:
             PlaintextRefused: Something answered outside the seal.
             IncompleteAnswer: The answer broke off before it began.
         """
-        sending = _Sending(plain, new_request_id(), timeouts)
+        sending = _Sending(plain, new_request_id(), timeouts, padding or self.padding)
         hook = before_send or self._before_send
         while True:
             enclave = await self.session.verified(self._wire, timeouts=timeouts)
@@ -230,8 +247,9 @@ class Sender:
             token=self._token,
             request_id=sending.request_id,
             date=sending.date or imf_fixdate(now),
+            padding=sending.padding,
         )
-        exchange = Exchange(request, enclave.attestation, enclave.config)
+        exchange = Exchange(request, enclave.attestation, enclave.config, sending.padding)
         sending.attempt += 1
         if hook is not None:
             hook(self._outgoing(sending, exchange, int(now)))

@@ -47,6 +47,22 @@ PROBLEM_OHTTP_KEY: Final = f"{PROBLEM_BASE}#ohttp-key"  # RFC 9458 §5.3
 PROBLEM_DATE: Final = f"{PROBLEM_BASE}#date"  # RFC 9458 §6.5.2
 DATE_WINDOW_SECONDS: Final = 300
 
+# -- Sizes: docs/spec/sizes.md -------------------------------------------------------------------------------
+DEFAULT_REQUEST_BYTES: Final = 16_384  # the class of a request, before sealing
+MAX_PADDED_BYTES: Final = 4 * 1024 * 1024  # the largest class that is a power of two
+LARGEST_CLASS_BYTES: Final = MAX_REQUEST_BYTES - 16_384  # what the cap leaves after sealing
+BYTES_PER_TOKEN: Final = 4
+REQUEST_OVERHEAD_BYTES: Final = 1024  # of a request beside its messages: control data, header fields, JSON
+FRAME_BYTES: Final = 512  # one chunk of a stream, on the wire
+FRAME_CONTENT_BYTES: Final = FRAME_BYTES - 2 - AEAD_TAG_BYTES - 2
+FINAL_CHUNK_BYTES: Final = 2048  # the same for its last chunk, without the marker
+MIN_ANSWER_BYTES: Final = 2048  # a whole answer, before sealing
+PADDING_HEADER: Final = b"mitai-padding"
+PADDING_NONE: Final = b"none"
+CADENCE_HEADER: Final = b"mitai-cadence"
+MIN_CADENCE_MILLISECONDS: Final = 10
+MAX_CADENCE_MILLISECONDS: Final = 1000
+
 # -- Evidence: docs/spec/evidence.md -------------------------------------------------------------------------
 ATTESTATION_LABEL: Final = b"mitai/attestation/v1"
 GPU_LABEL: Final = b"mitai/gpu/v1"

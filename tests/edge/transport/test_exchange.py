@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mitai.errors import BhttpError, DecapsulationError, IncompleteAnswer, ReceiptError, TruncatedMessage
+from mitai.padding import PADDED, UNPADDED, Padding
 from mitai.transport.exchange import (
     AnswerReader,
     Exchange,
@@ -18,8 +20,10 @@ from mitai.transport.exchange import (
     inner_request,
     new_request_id,
 )
+from mitai_crypto.kem import Kem
 from mitai_crypto.labels import GATEWAY_PATH, RECEIPT_TRAILER
 from mitai_crypto.verify import verify_evidence
+from mitai_enclave.frames import fill
 from support.enclave_simulator import (
     Misbehaviour,
     Outer,
@@ -30,6 +34,7 @@ from support.enclave_simulator import (
     whole,
 )
 from support.evidence_builder import NONCE, BuiltEnclave, build_enclave
+from support.sealed_exchange import key_pair
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,13 +55,13 @@ WORDS = ("Leave", " is", " 25 days", "。密态")
 TOKEN = "t0ken"
 
 
-def request(plain: PlainRequest = PLAIN, *, token: str | None = TOKEN) -> Request:
-    return inner_request(plain, token=token, request_id=new_request_id(), date=imf_fixdate(NOW))
+def request(plain: PlainRequest = PLAIN, *, token: str | None = TOKEN, padding: Padding = PADDED) -> Request:
+    return inner_request(plain, token=token, request_id=new_request_id(), date=imf_fixdate(NOW), padding=padding)
 
 
 def exchange(enclave: BuiltEnclave = ENCLAVE) -> Exchange:
     result = verify_evidence(enclave.bundle(NONCE), nonce=NONCE, policy=enclave.policy(), now=NOW)
-    return Exchange(request(), result, result.key_config(NOW))
+    return Exchange(request(), result, result.key_config(NOW), PADDED)
 
 
 def frames_for(sealed: Exchange, reply: Reply, *, enclave: BuiltEnclave = ENCLAVE, **tricks: object) -> list[bytes]:
@@ -67,6 +72,11 @@ def frames_for(sealed: Exchange, reply: Reply, *, enclave: BuiltEnclave = ENCLAV
     answer = simulator.respond(Outer("POST", sealed.target, (), sealed.message))
     assert not isinstance(answer, Raw)
     return list(answer)
+
+
+def unfilled(content: bytes) -> bytes:
+    """Leave out the comments that fill a stream's frames."""
+    return re.sub(rb"^:[^\n]*\n", b"", content, flags=re.MULTILINE)
 
 
 def read(reader: AnswerReader, pieces: list[bytes]) -> bytes:
@@ -151,7 +161,7 @@ def test_a_whole_answer_comes_with_its_receipt() -> None:
     sealed = exchange()
     reader = sealed.answer()
     reply = streamed(*WORDS)
-    assert read(reader, frames_for(sealed, reply)) == b"".join(reply.pieces)
+    assert unfilled(read(reader, frames_for(sealed, reply))) == b"".join(reply.pieces)
     assert reader.head is not None
     assert reader.head.status == 200
     assert reader.receipt is not None
@@ -166,7 +176,7 @@ def test_threat_34_any_tcp_segmentation_gives_the_same_answer(size: int) -> None
     reply = streamed(*WORDS)
     data = b"".join(frames_for(sealed, reply))
     pieces = [data[start : start + size] for start in range(0, len(data), size)]
-    assert read(sealed.answer(), pieces) == b"".join(reply.pieces)
+    assert unfilled(read(sealed.answer(), pieces)) == b"".join(reply.pieces)
 
 
 def test_text_comes_out_frame_by_frame() -> None:
@@ -174,7 +184,7 @@ def test_text_comes_out_frame_by_frame() -> None:
     reply = streamed(*WORDS)
     reader = sealed.answer()
     released = [reader.feed(frame) for frame in frames_for(sealed, reply)[:-1]]
-    assert released[2:-2] == list(reply.pieces[:-2])
+    assert [unfilled(piece) for piece in released[2:-2]] == list(reply.pieces[:-2])
     assert released[-1] == b""  # [DONE] waits for the receipt
     assert reader.receipt is None
 
@@ -289,3 +299,61 @@ def test_threat_33_an_inner_content_coding_is_refused(coding: bytes) -> None:
     reply = replace(streamed(*WORDS), headers=((b"content-encoding", coding),))
     with pytest.raises(IncompleteAnswer, match="coding"):
         read(sealed.answer(), frames_for(sealed, reply))
+
+
+# -- sizes
+
+
+@pytest.mark.parametrize("suite", list(Kem))
+def test_threat_18_the_sealed_size_says_nothing_about_what_is_inside(suite: Kem) -> None:
+    result = verify_evidence(ENCLAVE.bundle(NONCE), nonce=NONCE, policy=ENCLAVE.policy(), now=NOW)
+    config, _ = key_pair(suite)
+    sizes = set()
+    for text in ("", "保存多久？", "x" * 9000):
+        for path in (b"/v1/chat/completions", b"/v1/embeddings"):
+            inner = request(replace(PLAIN, path=path, content=text.encode()), token="t" * (1 + len(text) % 50))
+            sizes.add(len(Exchange(inner, result, config, PADDED).message))
+    assert len(sizes) == 1
+
+
+def test_a_request_over_its_class_gets_the_next_one_and_nothing_is_padded_where_it_is_off() -> None:
+    result = verify_evidence(ENCLAVE.bundle(NONCE), nonce=NONCE, policy=ENCLAVE.policy(), now=NOW)
+
+    def size(content: int, padding: Padding) -> int:
+        inner = request(replace(PLAIN, content=bytes(content)))
+        return len(Exchange(inner, result, result.key_config(NOW), padding).message)
+
+    assert size(15_000, PADDED) < size(17_000, PADDED) == size(30_000, PADDED) < 33_000 + 1200
+    assert size(11, UNPADDED) == size(10, UNPADDED) + 1
+
+
+@pytest.mark.parametrize("change", [lambda piece: piece[:-1], lambda piece: piece + b"\n", lambda _: b"data: 1\n\n"])
+def test_threat_17_a_stream_whose_pieces_have_other_sizes_is_refused(change: Callable[[bytes], bytes]) -> None:
+    sealed = exchange()
+    simulator = SimulatedEnclave(ENCLAVE)
+    full = fill(b"data: 1\n\n")
+    simulator.answer = lambda _: Reply(pieces=(full, change(full), full))
+    simulator.misbehaviour.framed = False
+    answer = simulator.respond(Outer("POST", sealed.target, (), sealed.message))
+    with pytest.raises(IncompleteAnswer, match="one length"):
+        read(sealed.answer(), list(answer))
+
+
+def test_pieces_of_any_size_pass_where_padding_was_turned_off() -> None:
+    result = verify_evidence(ENCLAVE.bundle(NONCE), nonce=NONCE, policy=ENCLAVE.policy(), now=NOW)
+    sealed = Exchange(request(padding=UNPADDED), result, result.key_config(NOW), UNPADDED)
+    reply = streamed(*WORDS)
+    assert read(sealed.answer(), frames_for(sealed, reply)) == b"".join(reply.pieces)
+
+
+def test_what_is_asked_of_the_enclave() -> None:
+    def asked(padding: Padding) -> dict[bytes, bytes]:
+        return {
+            name: value
+            for name, value in request(padding=padding).headers
+            if name in {b"mitai-padding", b"mitai-cadence"}
+        }
+
+    assert asked(PADDED) == {}
+    assert asked(UNPADDED) == {b"mitai-padding": b"none"}
+    assert asked(Padding(cadence=50)) == {b"mitai-cadence": b"50"}

@@ -16,6 +16,7 @@ import pytest
 import support.sidecar
 from mitai.enclave import EnclaveClient
 from mitai.errors import EnclaveRefused, IncompleteAnswer
+from mitai.padding import PADDED
 from mitai.transport import AsyncSealedTransport
 from mitai.transport.exchange import Exchange, PlainRequest, imf_fixdate, inner_request, new_request_id
 from mitai_crypto.evidence import TeeKind
@@ -136,8 +137,10 @@ async def test_threat_41_one_request_id_runs_once(running: Running) -> None:
     request_id = new_request_id()
     bodies: list[bytes] = []
     for _ in range(2):
-        request = inner_request(plain, token=TOKEN, request_id=request_id, date=imf_fixdate(time.time()))
-        exchange = Exchange(request, attested, attested.key_config(int(time.time())))
+        request = inner_request(
+            plain, token=TOKEN, request_id=request_id, date=imf_fixdate(time.time()), padding=PADDED
+        )
+        exchange = Exchange(request, attested, attested.key_config(int(time.time())), PADDED)
         answer = await running.sidecar.client.post(
             exchange.target, content=exchange.message, headers={"content-type": "message/ohttp-chunked-req"}
         )
