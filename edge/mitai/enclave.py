@@ -9,13 +9,12 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import httpx2
-
 from mitai.errors import ContextTooLong, EnclaveRefused, IncompleteAnswer
 from mitai.padding import PADDED, Padding
 from mitai.transport._httpx2 import SyncWire
 from mitai.transport.event_stream import DONE, EventReader
 from mitai.transport.exchange import PlainRequest
+from mitai.transport.raw import RawWire
 from mitai.transport.sending import SealedAnswer, Sender
 from mitai.transport.session import Session
 from mitai.transport.wire import ThreadGate, run_now
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
     from types import TracebackType
     from typing import Self
+
+    import httpx2
 
     from mitai.chat import ChatMessage
     from mitai.disclosure import Outgoing
@@ -71,7 +72,7 @@ class EnclaveClient:
         token: The access token.
         timeout: Seconds of silence after which an answer counts as broken off.
         padding: What the sizes on the wire may show.
-        transport: Carries the sealed bytes; for proxies, certificates and sockets.
+        transport: Carries the sealed bytes instead of plain sockets; for proxies, certificates and Unix sockets.
 
     Attributes:
         url: Where the enclave answers.
@@ -92,8 +93,8 @@ class EnclaveClient:
     ) -> None:
         session = Session(url, policy, gate=ThreadGate())
         self.url: Final = session.url
-        self._transport = transport or httpx2.HTTPTransport()
-        self._sender = Sender(session, SyncWire(session.url, self._transport), token=token, padding=padding)
+        self._wire = RawWire(session.url) if transport is None else SyncWire(session.url, transport)
+        self._sender = Sender(session, self._wire, token=token, padding=padding)
         self._timeouts: dict[str, float | None] = {
             "connect": CONNECT_TIMEOUT_SECONDS,
             "read": timeout,
@@ -115,7 +116,7 @@ class EnclaveClient:
 
     def close(self) -> None:
         """Close the connections."""
-        self._transport.close()
+        self._wire.close()
 
     @property
     def padding(self) -> Padding:

@@ -52,6 +52,10 @@ class SyncWire:
         body = iter(cast("httpx.SyncByteStream", response.stream))
         return SyncAnswer(response.status_code, response.headers.raw, body, response.close, _BREAKS)
 
+    def close(self) -> None:
+        """Close the connections."""
+        self._transport.close()
+
 
 class AsyncWire:
     """A `mitai.transport.wire.Wire` over an asynchronous `httpx` transport."""

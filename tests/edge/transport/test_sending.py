@@ -17,6 +17,7 @@ from mitai.errors import (
 )
 from mitai.transport._httpx2 import SyncWire
 from mitai.transport.exchange import PlainRequest
+from mitai.transport.raw import RawWire
 from mitai.transport.sending import Sender
 from mitai.transport.session import Session
 from mitai.transport.wire import ThreadGate, run_now
@@ -41,12 +42,13 @@ PLAIN = PlainRequest(
 KEY_HEADERS = (("content-type", PROBLEM.decode()),)
 
 
-@pytest.fixture
-def send(simulator: EnclaveSimulator) -> Iterator[Callable[..., SealedAnswer]]:
-    with httpx2.HTTPTransport() as transport:
-        session = Session(simulator.url, simulator.policy(), gate=ThreadGate())
-        sender = Sender(session, SyncWire(simulator.url, transport), token="t0ken")
-        yield lambda hook=None, read=5.0: run_now(sender.send(PLAIN, timeouts={"read": read}, before_send=hook))
+@pytest.fixture(params=["raw", "httpx2"])
+def send(simulator: EnclaveSimulator, request: pytest.FixtureRequest) -> Iterator[Callable[..., SealedAnswer]]:
+    session = Session(simulator.url, simulator.policy(), gate=ThreadGate())
+    wire = RawWire(session.url) if request.param == "raw" else SyncWire(session.url, httpx2.HTTPTransport())
+    sender = Sender(session, wire, token="t0ken")
+    yield lambda hook=None, read=5.0: run_now(sender.send(PLAIN, timeouts={"read": read}, before_send=hook))
+    wire.close()
 
 
 def gateway_only(raw: Raw, *, times: int = 99) -> Callable[[Outer], Raw | None]:
@@ -374,7 +376,7 @@ def test_silence_after_sending_says_that_the_outcome_is_unknown(
     run_now(send().read_all())
     speak = threading.Event()
     simulator.misbehaviour.outer = lambda _: Raw(503) if speak.wait(5) else None
-    with pytest.raises(EnclaveUnreachable, match="ReadTimeout") as caught:
+    with pytest.raises(EnclaveUnreachable, match=r"(Read)?Timeout") as caught:
         send(read=0.1)
     speak.set()
     assert "may have reached" in caught.value.hint
