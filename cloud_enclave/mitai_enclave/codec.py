@@ -14,7 +14,7 @@ from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Final, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from mitai_crypto.strict_json import JsonObject, JsonValue, encode_canonical, parse_canonical
-from mitai_enclave.errors import ChannelBroken
+from mitai_enclave.errors import ChannelBroken, ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,7 +77,7 @@ def _read_fields(document: JsonObject, kind: type) -> object:
         raise ChannelBroken(f"The members are not those of {kind.__name__}.")
     try:
         return kind(**{name: _read(document[name], hint) for name, hint in hints.items()})
-    except ValueError as error:
+    except (ValueError, ConfigurationError) as error:
         raise ChannelBroken(f"A member of {kind.__name__} is out of range.") from error
 
 

@@ -135,6 +135,24 @@ def listen_apart(host: str, port: int, number: int) -> list[socket.socket]:
     return [first, *(listen(host, first.getsockname()[1], shared=True) for _ in range(number - 1))]
 
 
+def rejoin(address: tuple[str, int]) -> socket.socket:
+    """Bind one more socket to a port of `listen_apart`; it gets no connection before somebody listens on it.
+
+    Raises:
+        OSError: The port cannot be had again.
+    """
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    joined = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        joined.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        joined.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        joined.bind(address)
+    except OSError:
+        joined.close()
+        raise
+    return joined
+
+
 def bound_sending(listener: socket.socket, seconds: int) -> None:
     """Have the kernel give up connections whose peer takes nothing for so long, also while they are closed."""
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, seconds * _MILLISECONDS)

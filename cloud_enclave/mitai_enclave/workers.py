@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 import socket
 import time
@@ -15,7 +16,7 @@ from mitai_enclave import log
 from mitai_enclave.channel import open_channel
 from mitai_enclave.child import python_command
 from mitai_enclave.errors import WorkerStartFailed
-from mitai_enclave.listen import DRAIN_SECONDS, listen
+from mitai_enclave.listen import DRAIN_SECONDS, rejoin
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
@@ -121,7 +122,7 @@ class WorkerPool:
         pause = self._timing.pause
         while not self._stop.is_set():
             began = time.monotonic()
-            was_ready = await self._run(index, self._open(index))
+            was_ready = await self._try(index)
             if self._stop.is_set():
                 return
             if not was_ready:
@@ -134,10 +135,19 @@ class WorkerPool:
                     await self._stop.wait()
             pause = min(2 * pause, self._timing.pause_most)
 
+    async def _try(self, index: int) -> bool:
+        """Run a worker to its end; tell whether it had become ready."""
+        try:
+            return await self._run(index, self._open(index))
+        except OSError as error:  # no process, or no socket, to be had now
+            log.emit("worker_not_started", level=logging.ERROR, error=type(error).__name__)
+            return False
+
     def _open(self, index: int) -> socket.socket:
         listener = self._listeners[index]
         if listener is None:
-            listener = listen(*self._address, shared=True)
+            # Not listening: until the worker does, it must not be dealt a connection.
+            listener = rejoin(self._address)
             self._prepare_listener(listener)
             self._listeners[index] = listener
         return listener
@@ -153,16 +163,16 @@ class WorkerPool:
         session = self._new_session(over.set)
         ours, theirs = socket.socketpair()
         bytecode = self._folder / f"worker-{index}"
-        process = await asyncio.create_subprocess_exec(
-            *python_command(_MODULE, bytecode),
-            str(listener.fileno()),
-            stdin=theirs.fileno(),
-            stdout=subprocess.DEVNULL,
-            env=_ENVIRONMENT,
-            pass_fds=(listener.fileno(),),
-            start_new_session=True,
-        )
-        theirs.close()
+        with theirs:
+            process = await asyncio.create_subprocess_exec(
+                *python_command(_MODULE, bytecode),
+                str(listener.fileno()),
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                env=_ENVIRONMENT,
+                pass_fds=(listener.fileno(),),
+                start_new_session=True,
+            )
         self._processes[index] = process
         if self._stop.is_set():
             _terminate(process)
