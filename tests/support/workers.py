@@ -20,6 +20,7 @@ from mitai_enclave.config import Limits
 from mitai_enclave.engine import ExternalEngine
 from mitai_enclave.listen import bound_sending, listen_apart, url_of
 from mitai_enclave.metrics import Metrics
+from mitai_enclave.tee.quote import Quote
 from mitai_enclave.tokens import Token
 from support.sidecar import Sidecar, settings_for
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from mitai_enclave.workers import WorkerPool
+    from support.evidence_builder import BuiltEnclave
     from support.upstream_simulator import UpstreamSimulator
 
 
@@ -43,6 +45,18 @@ WELCOME = messages.Welcome(
     salt_secret=b"\2" * 32,
     reading_share=8,
 )
+
+
+@dataclass(frozen=True)
+class BuiltAttester:
+    """Signs quotes as the launcher does, without its process."""
+
+    machine: BuiltEnclave
+    kind: TeeKind = TeeKind.SIMULATED
+
+    def quote(self, report_data: bytes) -> Quote:
+        signed = self.machine.sign(replace(self.machine.quote, report_data=report_data))
+        return Quote(signed.encode(), self.machine.collateral().encode())
 
 
 @dataclass
