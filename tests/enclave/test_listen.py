@@ -1,11 +1,23 @@
 from __future__ import annotations
 
+import asyncio
 import socket
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
+import psutil
 import pytest
 
+from mitai_crypto.labels import MEDIA_TYPE_REQUEST
+from mitai_enclave.config import Limits
 from mitai_enclave.errors import ConfigurationError
 from mitai_enclave.listen import bound_sending, listen, listen_apart, url_of
+from support.sealed_client import chat_body, inner_request
+from support.sidecar import running_sidecar
+from support.upstream_simulator import Behaviour
+
+if TYPE_CHECKING:
+    from support.upstream_simulator import UpstreamSimulator
 
 
 def test_a_port_that_is_taken_is_reported_with_the_way_on() -> None:
@@ -43,3 +55,31 @@ def test_threat_20_accepted_connections_inherit_the_bound_on_sending() -> None:
             accepted, _ = listener.accept()
             with accepted:
                 assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 7000
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_threat_20_a_client_that_stops_reading_is_given_up(engine: UpstreamSimulator, *, stream: bool) -> None:
+    """Its answer is far larger than every buffer; nothing but the bound ends the connection."""
+    engine.behaviour = Behaviour(words=("x" * 100_000,) * 120)
+    async with running_sidecar(engine, Limits(running=1, send_seconds=1)) as sidecar:
+        parts = urlsplit(sidecar.url)
+        message = sidecar.seal(inner_request(chat_body(stream=stream))).message
+        head = f"POST /mitai/ohttp HTTP/1.1\r\nhost: x\r\ncontent-type: {MEDIA_TYPE_REQUEST}\r\n"
+        deaf = socket.socket()
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        with deaf:
+            await asyncio.to_thread(deaf.connect, (parts.hostname, parts.port))
+            deaf.sendall(f"{head}content-length: {len(message)}\r\n\r\n".encode() + message)
+            async with asyncio.timeout(20):
+                while not engine.calls:  # noqa: ASYNC110 - no event for it
+                    await asyncio.sleep(0.05)
+                while await asyncio.to_thread(is_held, parts.port or 0, deaf.getsockname()[1]):  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+            engine.behaviour = Behaviour()
+            assert (await sidecar.ask()).status == 200
+
+
+def is_held(port: int, peer: int) -> bool:
+    """Whether the server's end of the connection from port `peer` is open."""
+    found = psutil.Process().net_connections("tcp")
+    return any(one.laddr.port == port and one.raddr and one.raddr.port == peer for one in found)
