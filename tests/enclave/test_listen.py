@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from mitai_crypto.labels import MEDIA_TYPE_REQUEST
 from mitai_enclave.config import Limits
@@ -58,8 +59,12 @@ def test_threat_20_accepted_connections_inherit_the_bound_on_sending() -> None:
 
 
 @pytest.mark.parametrize("stream", [True, False])
-async def test_threat_20_a_client_that_stops_reading_is_given_up(engine: UpstreamSimulator, *, stream: bool) -> None:
-    """Its answer is far larger than every buffer; nothing but the bound ends the connection."""
+@pytest.mark.parametrize("other", ["support.sidecar.bound_sending", "mitai_enclave.listen._Connection.pause_writing"])
+async def test_threat_20_a_client_that_stops_reading_is_given_up(
+    engine: UpstreamSimulator, monkeypatch: pytest.MonkeyPatch, other: str, *, stream: bool
+) -> None:
+    """Its answer is far larger than every buffer; of both bounds each is enough, so the other is taken away."""
+    monkeypatch.setattr(other, FlowlessConnection.pause_writing if other.endswith("writing") else lambda *_: None)
     engine.behaviour = Behaviour(words=("x" * 100_000,) * 120)
     async with running_sidecar(engine, Limits(running=1, send_seconds=1)) as sidecar:
         parts = urlsplit(sidecar.url)
@@ -77,6 +82,13 @@ async def test_threat_20_a_client_that_stops_reading_is_given_up(engine: Upstrea
                     await asyncio.sleep(0.05)
             engine.behaviour = Behaviour()
             assert (await sidecar.ask()).status == 200
+
+
+class FlowlessConnection(HttpToolsProtocol):
+    """Stops writing for as long as its peer likes."""
+
+    def pause_writing(self) -> None:
+        self.flow.pause_writing()
 
 
 def is_held(port: int, peer: int) -> bool:
