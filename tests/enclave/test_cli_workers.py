@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 import psutil
+import pytest
 
 from support.launched import launched
 from support.sealed_client import TOKEN
@@ -51,10 +52,16 @@ async def test_a_signal_drains_every_worker_and_leaves_nothing(short_path: Path,
     assert json.loads(log.splitlines()[-1])["event"] == "stopped"
 
 
-async def test_when_the_keeper_is_killed_no_worker_serves_on(short_path: Path, engine: UpstreamSimulator) -> None:
+@pytest.mark.parametrize("hung", [False, True])
+async def test_when_the_keeper_is_killed_no_worker_serves_on(
+    short_path: Path, engine: UpstreamSimulator, *, hung: bool
+) -> None:
     async with launched(short_path, engine.path, "--workers", str(WORKERS)) as running:
         assert await asyncio.to_thread(running.chat) == TEXT
         workers = running.workers()
+        for worker in workers:
+            if hung:  # it cannot notice anything by itself
+                worker.suspend()
         running.keeper.kill()
         await asyncio.to_thread(assert_gone, workers)
 

@@ -14,7 +14,6 @@ from mitai_enclave import messages
 from mitai_enclave.attestation import EvidenceSource, TokenBucket
 from mitai_enclave.channel import Channel, open_channel
 from mitai_enclave.codec import encode
-from mitai_enclave.config import Limits
 from mitai_enclave.epochs import KeyEpochs
 from mitai_enclave.errors import KeyExpired, RequestRefused
 from mitai_enclave.keeper import WorkerSession
@@ -254,12 +253,3 @@ async def test_bytes_may_come_in_any_pieces() -> None:
     await asyncio.wait_for(pair.session.ready.wait(), 10)
     theirs.close()
     await pair.keeper_ended.wait()
-
-
-def test_shares_and_reserve_are_never_more_than_the_limit() -> None:
-    from mitai_enclave.welcome import share_of_reading
-
-    for reading in (1, 2, 7, 64):
-        for workers in range(2, 65):
-            share = share_of_reading(Limits(reading=reading), workers)
-            assert 0 <= share * workers <= reading

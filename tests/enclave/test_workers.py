@@ -19,8 +19,9 @@ from support.upstream_simulator import Behaviour
 from support.workers import running_workers
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
+    from mitai_enclave.keeper import WorkerSession
     from support.upstream_simulator import UpstreamSimulator
     from support.workers import Workers
 
@@ -258,3 +259,32 @@ async def test_a_worker_that_never_becomes_ready_gives_its_connections_to_the_ot
         assert workers.open(sealed, await post_alone(workers, sealed.message)).status == 200
     monkeypatch.undo()
     await until(lambda: len(workers.pool.pids) == 4 and None not in workers.pool._listeners)
+
+
+async def test_a_worker_whose_channel_ends_ends_at_once_whatever_it_is_doing(engine: UpstreamSimulator) -> None:
+    """The end of the channel is the keeper's end, also while a stream is running and a drain would have time."""
+    engine.behaviour = Behaviour(pause=0.5)
+    async with running_workers(engine, 2) as workers:
+        sessions = []
+        make = workers.pool._new_session
+
+        def remember(on_end: Callable[[], None]) -> WorkerSession:
+            sessions.append(make(on_end))
+            return sessions[-1]
+
+        workers.pool._new_session = remember
+        before = set(workers.pool.pids)
+        os.kill(workers.pool.pids[0], signal.SIGKILL)  # the next one is made by us
+        await until(lambda: sessions and sessions[0].ready.is_set())
+        (pid,) = set(workers.pool.pids) - before
+        while True:
+            client, response, serving = await stream_from(workers, engine)
+            if serving == pid:
+                break
+            await client.aclose()
+        (process,) = (one for one in workers.pool._processes.values() if one.pid == pid)
+        sessions[0].channel.close()
+        with pytest.raises(httpx.RemoteProtocolError):
+            await response.aread()
+        assert await asyncio.wait_for(process.wait(), 10) == 1  # by itself: killed, it would be -9
+        await client.aclose()
