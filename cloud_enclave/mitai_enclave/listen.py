@@ -146,6 +146,8 @@ def rejoin(address: tuple[str, int]) -> socket.socket:
     try:
         joined.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         joined.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            joined.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # as the others of this port
         joined.bind(address)
     except OSError:
         joined.close()

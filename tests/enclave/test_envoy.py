@@ -198,8 +198,9 @@ async def test_threat_34_behind_envoy_a_cut_is_never_a_short_answer(
             await asyncio.to_thread(cut)
 
 
+@pytest.mark.parametrize("ended", [0, 1])
 async def test_clients_of_a_replica_that_ends_go_on_at_the_other(
-    short_path: Path, monkeypatch: pytest.MonkeyPatch
+    short_path: Path, monkeypatch: pytest.MonkeyPatch, ended: int
 ) -> None:
     async with front(short_path, monkeypatch) as running:
         clients = [running.client() for _ in range(6)]
@@ -207,10 +208,11 @@ async def test_clients_of_a_replica_that_ends_go_on_at_the_other(
         assert set(homes) == {0, 1}
         assert [await asyncio.to_thread(ask, client) for client in clients] == [TEXT] * 6
         assert [len(engine.calls) for engine in running.engines] == [homes.count(0), homes.count(1)]
-        await running.replicas[0].pool.stop()
+        await running.replicas[ended].pool.stop()
         # The wrong replica's answer to what only the first could open: fresh evidence, one resend.
         assert [await asyncio.to_thread(ask, client) for client in clients] == [TEXT] * 6
-        assert [await asyncio.to_thread(running.replica_of, client) for client in clients] == [1] * 6
-        assert len(running.engines[1].calls) == homes.count(1) + 6
+        left = 1 - ended
+        assert [await asyncio.to_thread(running.replica_of, client) for client in clients] == [left] * 6
+        assert len(running.engines[left].calls) == homes.count(left) + 6
         for client in clients:
             client.close()

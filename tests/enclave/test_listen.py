@@ -12,7 +12,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from mitai_crypto.labels import MEDIA_TYPE_REQUEST
 from mitai_enclave.config import Limits
 from mitai_enclave.errors import ConfigurationError
-from mitai_enclave.listen import bound_sending, listen, listen_apart, url_of
+from mitai_enclave.listen import bound_sending, listen, listen_apart, rejoin, url_of
 from support.sealed_client import chat_body, inner_request
 from support.sidecar import running_sidecar
 from support.upstream_simulator import Behaviour
@@ -40,6 +40,16 @@ def test_each_worker_has_a_socket_of_its_own_on_one_port() -> None:
     assert len({listener.getsockname() for listener in listeners}) == 1
     for listener in listeners:
         listener.close()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_socket_that_joins_again_is_dealt_nothing_before_it_listens(host: str) -> None:
+    (first,) = listen_apart(host, 0, 1)
+    with first, rejoin(first.getsockname()[:2]) as joined:
+        assert joined.getsockname() == first.getsockname()
+        for _ in range(16):
+            with socket.create_connection(first.getsockname()[:2]):
+                first.accept()[0].close()
 
 
 @pytest.mark.parametrize("shared", [False, True])

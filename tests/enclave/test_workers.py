@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
@@ -243,8 +244,13 @@ async def test_threat_21_a_worker_runs_our_source_and_no_planted_bytecode(worker
         assert listener.isdigit()
 
 
-async def test_threat_16_a_worker_leaves_no_core_dump(workers: Workers) -> None:
+def status_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/status").read_text()
+
+
+async def test_threat_16_a_worker_leaves_no_core_dump_and_no_open_file(workers: Workers) -> None:
     for pid in workers.pool.pids:
+        assert "Umask:\t0077" in status_of(pid)
         assert psutil.Process(pid).rlimit(psutil.RLIMIT_CORE) in {(1, 1), (0, 0)}
 
 
