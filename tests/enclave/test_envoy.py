@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 ENVOY = Path(sys.executable).parent / "envoy"
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "envoy" / "replicas.yaml"
 LIMITS = Limits(attestations_per_second=1000, attestations_burst=1000)
-ROTATING = Limits(rotation_seconds=1, attestations_per_second=1000, attestations_burst=1000)
+ROTATING = Limits(rotation_seconds=2, attestations_per_second=1000, attestations_burst=1000)
 
 pytestmark = pytest.mark.skipif(not ENVOY.exists(), reason="no Envoy is installed")
 

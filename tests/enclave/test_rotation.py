@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from support.evidence_builder import BuiltEnclave
     from support.upstream_simulator import UpstreamSimulator
 
-LIMITS = Limits(rotation_seconds=1, attestations_per_second=1000, attestations_burst=1000)
+LIMITS = Limits(rotation_seconds=2, attestations_per_second=1000, attestations_burst=1000)
 
 
 @pytest.fixture

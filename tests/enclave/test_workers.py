@@ -100,7 +100,7 @@ def remote_ports(pid: int) -> set[int]:
 
 
 async def test_a_worker_that_dies_cuts_its_own_streams_only_and_comes_back(engine: UpstreamSimulator) -> None:
-    engine.behaviour = Behaviour(pause=0.3)
+    engine.behaviour = Behaviour(pause=0.6)
     async with running_workers(engine, 2, Limits(running=2)) as workers:
         first, dying, pid = await stream_from(workers, engine)
         while True:  # one that another worker serves
@@ -108,7 +108,7 @@ async def test_a_worker_that_dies_cuts_its_own_streams_only_and_comes_back(engin
             if other != pid:
                 break
             await second.aclose()
-            await until(lambda: engine.calls[-1].aborted)
+            await until(lambda: not workers.parts.replica._running.is_full)
         busy = workers.seal()
         assert workers.open(busy, await post_alone(workers, busy.message)).code == "overloaded"
         os.kill(pid, signal.SIGKILL)
@@ -151,7 +151,7 @@ async def test_a_drain_finishes_every_stream(workers: Workers, engine: UpstreamS
 
 
 async def test_threat_20_the_limits_are_those_of_the_replica(engine: UpstreamSimulator) -> None:
-    engine.behaviour = Behaviour(pause=0.3)
+    engine.behaviour = Behaviour(pause=0.5)
     limits = Limits(running=3, reading=2, request_seconds=5, attestations_burst=3, attestations_per_second=1)
     async with running_workers(engine, 4, limits) as workers:
         many = [workers.seal(inner_request(chat_body(stream=True))) for _ in range(8)]
@@ -178,7 +178,7 @@ async def assert_reading_is_bounded(workers: Workers) -> None:
 
     async def endless() -> AsyncIterator[bytes]:
         yield b"x"
-        await asyncio.sleep(3)
+        await asyncio.sleep(4)
 
     async def hold() -> int:
         async with httpx.AsyncClient(base_url=workers.url, timeout=30) as client:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from support.sidecar import Sidecar
 
 TEXT = "The retention period is 14 days. 保存期限为十四天。"
-ROTATIONS = 8
+ROTATIONS = 5
 
 
 def policy_for(machine: BuiltEnclave, sidecar: Sidecar) -> TrustPolicy:
