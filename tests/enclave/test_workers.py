@@ -154,6 +154,7 @@ async def test_threat_20_the_limits_are_those_of_the_replica(engine: UpstreamSim
     engine.behaviour = Behaviour(pause=0.5)
     limits = Limits(running=3, reading=2, request_seconds=5, attestations_burst=3, attestations_per_second=1)
     async with running_workers(engine, 4, limits) as workers:
+        workers.parts.replica._bucket._clock = workers.parts.replica._bucket._seen.__float__  # time stands still
         many = [workers.seal(inner_request(chat_body(stream=True))) for _ in range(8)]
         statuses = []
         for sealed in many:
