@@ -66,6 +66,17 @@ _Threads = Annotated[int, typer.Option(help="CPU cores for inference; 0 for all.
 _Host = Annotated[str, typer.Option(help="Address of the gateway, as a number; a TLS proxy may stand before it.")]
 _Port = Annotated[int, typer.Option(help="Port of the gateway; 0 for any free one.")]
 _MetricsPort = Annotated[int, typer.Option(help="Port of the metrics listener on loopback; 0 for any free one.")]
+_Workers = Annotated[int, typer.Option(help="Processes that serve requests; 1 for one process that does everything.")]
+_KeyPrefix = Annotated[
+    str,
+    typer.Option(
+        help="1 or 2 hex digits that every key fingerprint of this replica begins with; a load balancer over several "
+        "replicas routes on them.",
+    ),
+]
+_Rotation = Annotated[
+    int | None, typer.Option("--rotation-seconds", help="That a key is current (default: 3600, which is the most).")
+]
 _Runtime = Annotated[
     Path | None,
     typer.Option(
@@ -92,10 +103,13 @@ def _takes_settings(command: Callable[[Settings], None]) -> Callable[..., None]:
         port: _Port = 0,
         metrics_port: _MetricsPort = 0,
         runtime_dir: _Runtime = None,
+        workers: _Workers = 1,
+        key_prefix: _KeyPrefix = "",
+        rotation_seconds: _Rotation = None,
     ) -> None:
         from mitai_crypto.errors import MitaiError
         from mitai_enclave.address import parse_upstream
-        from mitai_enclave.config import DEFAULT_SUITES, Settings, parse_suites
+        from mitai_enclave.config import DEFAULT_SUITES, Limits, Settings, parse_suites
         from mitai_enclave.engine_command import EngineOptions
         from mitai_enclave.tee.select import TeeChoice
         from mitai_enclave.tokens import load_tokens
@@ -108,11 +122,14 @@ def _takes_settings(command: Callable[[Settings], None]) -> Callable[..., None]:
                 upstream=None if upstream is None else parse_upstream(upstream),
                 tee=TeeChoice(tee),
                 engine=EngineOptions(max_model_len, kv_cache_gib, threads),
+                limits=Limits() if rotation_seconds is None else Limits(rotation_seconds=rotation_seconds),
                 suites=parse_suites(suite) if suite else DEFAULT_SUITES,
                 host=host,
                 port=port,
                 metrics_port=metrics_port,
                 runtime_dir=runtime_dir,
+                workers=workers,
+                key_prefix=key_prefix,
             )
             command(settings)
         except MitaiError as error:

@@ -37,6 +37,8 @@ CONFIGURATION_VERSION: Final = 1
 DEFAULT_SUITES: Final = (KeySuite.MLKEM768_X25519, KeySuite.X25519)
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*")
 _MAX_PORT: Final = 65_535
+_MAX_WORKERS: Final = 64
+_PREFIX: Final = re.compile("[0-9a-f]{0,2}")  # each digit makes a key sixteen times dearer
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class Limits:
     Attributes:
         request_bytes: A whole sealed request.
         request_seconds: To read one.
+        send_seconds: That a client may leave an answer unread, once every buffer is full.
         reading: Requests that are being read at one time.
         running: Requests that are at the engine at one time.
         engine_silence_seconds: Without a byte from the engine.
@@ -59,6 +62,7 @@ class Limits:
 
     request_bytes: int = MAX_REQUEST_BYTES
     request_seconds: int = 30
+    send_seconds: int = 60
     reading: int = 64
     running: int = 256
     engine_silence_seconds: int = 600
@@ -99,6 +103,8 @@ class Settings:
         port: The gateway's port; 0 for any.
         metrics_port: The same for the metrics listener.
         runtime_dir: Parent of the private folder; None for one in memory.
+        workers: Processes that serve requests; 1 for this one alone.
+        key_prefix: What this replica's key fingerprints begin with, in hex digits.
     """
 
     served_name: str
@@ -113,6 +119,8 @@ class Settings:
     port: int = 0
     metrics_port: int = 0
     runtime_dir: Path | None = None
+    workers: int = 1
+    key_prefix: str = ""
 
     def __post_init__(self) -> None:
         if (self.model is None) == (self.upstream is None):
@@ -123,6 +131,10 @@ class Settings:
             raise ConfigurationError("Name at least one key suite, each once.")
         if not all(0 <= port <= _MAX_PORT for port in (self.port, self.metrics_port)):
             raise ConfigurationError("A port is a number from 0 to 65535.")
+        if not 1 <= self.workers <= _MAX_WORKERS:
+            raise ConfigurationError(f"--workers is a number from 1 to {_MAX_WORKERS}.")
+        if not _PREFIX.fullmatch(self.key_prefix):
+            raise ConfigurationError("--key-prefix is 1 or 2 lower-case hex digits.")
 
     @property
     def engine_kind(self) -> EngineKind:

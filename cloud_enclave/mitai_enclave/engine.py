@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
-import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from mitai_enclave import log
 from mitai_enclave.address import UnixAddress
+from mitai_enclave.child import python_command
 from mitai_enclave.errors import EngineStartFailed
 from mitai_enclave.guard import GRACE_SECONDS
 from mitai_enclave.upstream import probe
@@ -190,17 +189,8 @@ class Supervisor:
     async def _spawn(self) -> None:
         self._output = b""
         self._launch.socket.unlink(missing_ok=True)
-        # Measured is our source, so the guard must not run a `.pyc` that lies beside it.
-        bytecode = self._launch.folder / _BYTECODE
-        shutil.rmtree(bytecode, ignore_errors=True)
-        bytecode.mkdir(mode=0o700)
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-I",
-            "-X",
-            f"pycache_prefix={bytecode}",
-            "-m",
-            "mitai_enclave.guard",
+            *python_command("mitai_enclave.guard", self._launch.folder / _BYTECODE),
             *self._launch.command,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from mitai_crypto.aead import Aead
 from mitai_crypto.crypto_material import PublishedKey
 from mitai_crypto.hpke import Kdf
-from mitai_crypto.kem import Kem, PrivateKey, generate_private_key
+from mitai_crypto.kem import PRIVATE_KEY_BYTES, Kem, PrivateKey, load_private_key
 from mitai_crypto.ohttp import KeyConfig
 from mitai_enclave.errors import KeyExpired, RequestRefused
 from mitai_enclave.replay import BoundedSet, ExecutionMemory
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _KEY_IDS: Final = 256
-_SYMMETRIC: Final = {
+SYMMETRIC: Final = {
     Kem.MLKEM768_X25519: ((Kdf.HKDF_SHA256, Aead.AES_256_GCM),),
     Kem.X25519: ((Kdf.HKDF_SHA256, Aead.AES_128_GCM), (Kdf.HKDF_SHA256, Aead.AES_256_GCM)),
 }
@@ -39,11 +39,13 @@ class EpochKey:
     Attributes:
         config: The public key configuration.
         private: The key that opens.
+        seed: The 32 bytes that it is made from; they go to the workers of this replica and nowhere else.
         published: The configuration with its lifetime on the wall clock, as evidence shows it.
     """
 
     config: KeyConfig
     private: PrivateKey = field(repr=False)
+    seed: bytes = field(repr=False)
     published: PublishedKey
 
 
@@ -87,6 +89,7 @@ class KeyEpochs:
         rotation: Seconds that an epoch is current.
         capacity: The most admitted requests of one epoch.
         describe: Builds `crypto_material` from the current keys followed by the next ones.
+        prefix: What every key fingerprint begins with, in hex digits; 16 times more draws for each.
         monotonic: Clock that drives the rotation, in seconds.
         wall: Clock for the lifetimes shown in evidence, in Unix seconds.
     """
@@ -98,6 +101,7 @@ class KeyEpochs:
         rotation: int,
         capacity: int,
         describe: Callable[[tuple[PublishedKey, ...]], bytes],
+        prefix: str = "",
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -105,6 +109,7 @@ class KeyEpochs:
         self._rotation = rotation
         self._capacity = capacity
         self._describe = describe
+        self._prefix = prefix
         self._monotonic = monotonic
         self._wall = wall
         self._key_id = secrets.randbelow(_KEY_IDS)
@@ -118,14 +123,24 @@ class KeyEpochs:
         self.advance()
         return self._current
 
+    @property
+    def opening(self) -> tuple[LiveEpoch, ...]:
+        """The epochs whose keys open requests now: the current one, and the retired one where there is one."""
+        self.advance()
+        return (self._current,) if self._retired is None else (self._current, self._retired)
+
+    @property
+    def current_until(self) -> float:
+        """When the current epoch ends to be the current one, on the monotonic clock."""
+        self.advance()
+        return self._next.start
+
     def find(self, key_id: int) -> tuple[LiveEpoch, EpochKey] | None:
         """Return the key with this id and its epoch, current or retired."""
-        self.advance()
-        for live in (self._current, self._retired):
-            if live is not None:
-                for key in live.epoch.keys:
-                    if key.config.key_id == key_id:
-                        return live, key
+        for live in self.opening:
+            for key in live.epoch.keys:
+                if key.config.key_id == key_id:
+                    return live, key
         return None
 
     def admit(self, live: LiveEpoch, enc: bytes, principal: str, request_id: bytes) -> None:
@@ -141,10 +156,24 @@ class KeyEpochs:
             KeyExpired: The key was dropped meanwhile.
             RequestRefused: 400, seen before; 503, no room to remember it. Nothing was recorded.
         """
-        self.advance()
-        if live is not self._current and live is not self._retired:
+        self.admit_digest(live.material_digest, hashlib.sha256(enc).digest(), principal, request_id)
+
+    def admit_digest(self, epoch: bytes, digest: bytes, principal: str, request_id: bytes) -> None:
+        """Do what `admit` does for a request that another process opened.
+
+        Args:
+            epoch: `material_digest` of the epoch whose key opened it.
+            digest: SHA-256 of its encapsulated key.
+            principal: Whose request it is.
+            request_id: 16 bytes that name the intended execution.
+
+        Raises:
+            KeyExpired: As for `admit`.
+            RequestRefused: As for `admit`.
+        """
+        live = next((one for one in self.opening if one.material_digest == epoch), None)
+        if live is None:
             raise KeyExpired("The key that opened this request is no longer in use.")
-        digest = hashlib.sha256(enc).digest()
         if digest in live.epoch.admitted:
             raise RequestRefused(400, "replayed_request", "This sealed request was already received.")
         # The id has a fixed length, so the pair is unambiguous.
@@ -185,8 +214,16 @@ class KeyEpochs:
         )
 
     def _make_key(self, kem: Kem, not_before: int) -> EpochKey:
-        private = generate_private_key(kem)
-        config = KeyConfig(self._key_id, kem, private.public_bytes, _SYMMETRIC[kem])
+        seed, private, config = self._draw(kem)
         self._key_id = (self._key_id + 1) % _KEY_IDS
         not_after = not_before + 2 * self._rotation
-        return EpochKey(config, private, PublishedKey(config.encode(), not_before, not_after))
+        return EpochKey(config, private, seed, PublishedKey(config.encode(), not_before, not_after))
+
+    def _draw(self, kem: Kem) -> tuple[bytes, PrivateKey, KeyConfig]:
+        """Draw keys until one has a fingerprint that begins as it should; each draw is independent."""
+        while True:
+            seed = secrets.token_bytes(PRIVATE_KEY_BYTES)
+            private = load_private_key(kem, seed)
+            config = KeyConfig(self._key_id, kem, private.public_bytes, SYMMETRIC[kem])
+            if config.fingerprint.startswith(self._prefix):
+                return seed, private, config

@@ -11,6 +11,8 @@ MitaiError
     │   ├── EngineBroke         the connection broke or spoke no HTTP
     │   ├── EngineTimeout       the engine stayed silent for too long
     │   └── AnswerTooLarge      the engine's answer is over its cap
+    ├── ChannelBroken           keeper or worker said something that the other does not accept
+    ├── WorkerStartFailed       no worker process became ready
     ├── ClientGone              the client closed its connection
     ├── KeyExpired              the key that opened a request is gone
     ├── PublicRefusal           a request is refused in the clear (`mitai_enclave.problems`)
@@ -76,6 +78,16 @@ class EngineTimeout(EngineError):
 
 class AnswerTooLarge(EngineError):
     """The engine's answer is over its cap."""
+
+
+class ChannelBroken(EnclaveError):
+    """What came over the channel between keeper and worker is no message of `docs/spec/replicas.md` §3."""
+
+
+class WorkerStartFailed(EnclaveError):
+    """The worker processes did not become ready in time."""
+
+    default_hint = "The workers' own events are in the log above."
 
 
 class ClientGone(EnclaveError):

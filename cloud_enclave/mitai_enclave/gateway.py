@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from typing import TYPE_CHECKING, Final
 
-from mitai_crypto.errors import TeeUnavailable
 from mitai_crypto.labels import ATTESTATION_PATH, GATEWAY_PATH, HEALTH_PATH, NONCE_BYTES
-from mitai_enclave import log, problems
+from mitai_enclave import problems
 from mitai_enclave.asgi import respond
 from mitai_enclave.inner import decode_base64url
 from mitai_enclave.metrics import Outcome
@@ -17,9 +15,8 @@ from mitai_enclave.routes import RouteClass
 
 if TYPE_CHECKING:
     from mitai_enclave.asgi import Receive, Scope, Send
-    from mitai_enclave.attestation import EvidenceSource, TokenBucket
-    from mitai_enclave.engine import Engine
     from mitai_enclave.metrics import Metrics
+    from mitai_enclave.replica import Recorder, Replica
     from mitai_enclave.unseal import Unsealer
 
 _GATEWAY: Final = re.compile(rf"{re.escape(GATEWAY_PATH)}(?:/([0-9a-f]{{64}}))?")
@@ -32,25 +29,13 @@ class Gateway:
 
     Args:
         unsealer: Serves sealed requests.
-        evidence: Answers nonces.
-        engine: Whose health decides whether evidence is served.
-        bucket: Rate limit of the evidence route.
+        replica: Answers for evidence and health.
         metrics: Counts how requests end.
     """
 
-    def __init__(
-        self,
-        *,
-        unsealer: Unsealer,
-        evidence: EvidenceSource,
-        engine: Engine,
-        bucket: TokenBucket,
-        metrics: Metrics,
-    ) -> None:
+    def __init__(self, *, unsealer: Unsealer, replica: Replica, metrics: Recorder) -> None:
         self._unsealer = unsealer
-        self._evidence = evidence
-        self._engine = engine
-        self._bucket = bucket
+        self._replica = replica
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -72,7 +57,7 @@ class Gateway:
         if scope["method"] != "GET":
             raise PublicRefusal(problems.GET_ONLY)
         if scope["path"] == HEALTH_PATH:
-            healthy = self._engine.healthy
+            healthy = await self._replica.is_healthy()
             body = b'{"status":"ok"}' if healthy else b'{"status":"unavailable"}'
             await respond(send, 200 if healthy else 503, _JSON, body)
             return
@@ -84,15 +69,7 @@ class Gateway:
         nonce = decode_base64url(query.removeprefix(_NONCE), NONCE_BYTES)
         if nonce is None or not query.startswith(_NONCE):
             raise PublicRefusal(problems.BAD_NONCE)
-        if not self._bucket.take():
-            raise PublicRefusal(problems.TOO_MANY_NONCES)
-        if not self._engine.healthy:
-            raise PublicRefusal(problems.NO_EVIDENCE)
-        try:
-            return await self._evidence.bundle(nonce)
-        except TeeUnavailable as error:
-            log.emit("quote_failed", level=logging.ERROR, error=type(error).__name__)
-            raise PublicRefusal(problems.NO_EVIDENCE) from error
+        return await self._replica.attest(nonce)
 
 
 class MetricsPage:

@@ -15,7 +15,6 @@ from mitai_enclave.problems import PublicRefusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
     from mitai_crypto.kem import PrivateKey
     from mitai_crypto.ohttp import KeyConfig, OpenedRequest
@@ -23,30 +22,6 @@ if TYPE_CHECKING:
     from mitai_enclave.config import Limits
 
 _MEDIA_TYPE: Final = MEDIA_TYPE_REQUEST.encode()
-
-
-class Gate:
-    """Lets at most `width` in at one time.
-
-    Args:
-        width: How many.
-    """
-
-    def __init__(self, width: int) -> None:
-        self._free = width
-
-    @property
-    def is_full(self) -> bool:
-        """Whether nobody more fits."""
-        return self._free <= 0
-
-    def __enter__(self) -> None:
-        self._free -= 1
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._free += 1
 
 
 def verify_envelope(scope: Scope, max_bytes: int) -> None:

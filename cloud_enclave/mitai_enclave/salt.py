@@ -10,7 +10,7 @@ from typing import Final
 
 from mitai_crypto.labels import CACHE_SALT_LABEL
 
-_SECRET_BYTES: Final = 32
+SECRET_BYTES: Final = 32
 
 
 class CacheSalt:
@@ -21,8 +21,8 @@ class CacheSalt:
     """
 
     def __init__(self, secret: bytes | None = None) -> None:
-        self._secret = secrets.token_bytes(_SECRET_BYTES) if secret is None else secret
-        if len(self._secret) < _SECRET_BYTES:
+        self._secret = secrets.token_bytes(SECRET_BYTES) if secret is None else secret
+        if len(self._secret) < SECRET_BYTES:
             raise ValueError("the boot secret is too short")
 
     def __repr__(self) -> str:

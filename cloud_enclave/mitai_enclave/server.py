@@ -4,41 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import socket
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
-
-import uvicorn
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from typing import TYPE_CHECKING, Protocol
 
 from mitai_enclave import log
-from mitai_enclave.attestation import EvidenceSource, Identity, TokenBucket
-from mitai_enclave.config import configuration_digest
+from mitai_enclave.assembly import build_parts
 from mitai_enclave.engine import Engine, ExternalEngine, Launch, Supervisor
 from mitai_enclave.engine_command import engine_command, engine_environment, runs_on_cpu
-from mitai_enclave.epochs import KeyEpochs
 from mitai_enclave.errors import ConfigurationError
-from mitai_enclave.gateway import Gateway, MetricsPage
-from mitai_enclave.inner import Rules
+from mitai_enclave.gateway import MetricsPage
+from mitai_enclave.listen import LOOPBACK, bound_sending, listen, listen_apart, make_server, url_of
 from mitai_enclave.metrics import REFRESH_SECONDS, Metrics
 from mitai_enclave.model import copy_model, locate_model
 from mitai_enclave.runtime import holder, open_runtime
-from mitai_enclave.salt import CacheSalt
 from mitai_enclave.tee.select import select_attester
-from mitai_enclave.unseal import Unsealer
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    import socket
+    from collections.abc import Awaitable, Callable
 
     from mitai_enclave.config import Settings
+    from mitai_enclave.epochs import KeyEpochs
+    from mitai_enclave.listen import Server
     from mitai_enclave.runtime import RuntimeFolder
-    from mitai_enclave.tee.quote import Attester
-
-_DRAIN_SECONDS: Final = 30
-_KEEP_ALIVE_SECONDS: Final = 60
-_LOOPBACK: Final = "127.0.0.1"
+    from mitai_enclave.workers import WorkerPool
 
 
 class _RunningEngine(Engine, Protocol):
@@ -62,15 +53,6 @@ class Ready:
     tee: str
 
 
-class _Server(uvicorn.Server):
-    """uvicorn without signal handlers: two of them share one process, which has its own."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Capture nothing."""
-        yield
-
-
 async def serve(settings: Settings, on_ready: Callable[[Ready], None]) -> None:
     """Run the sidecar until SIGTERM or SIGINT, then drain.
 
@@ -83,27 +65,49 @@ async def serve(settings: Settings, on_ready: Callable[[Ready], None]) -> None:
         TeeUnavailable: This machine has not got the TEE that was asked for.
     """
     attester = select_attester(settings.tee)
-    gateway_socket = _listen(settings.host, settings.port)
-    metrics_socket = _listen(_LOOPBACK, settings.metrics_port)
-    with gateway_socket, metrics_socket, open_runtime(settings.runtime_dir) as runtime:
+    with ExitStack() as open_things:
+        listeners = _open_listeners(settings)
+        metrics_socket = listen(LOOPBACK, settings.metrics_port)
+        for listener in (*listeners, metrics_socket):
+            open_things.enter_context(listener)
+        runtime = open_things.enter_context(open_runtime(settings.runtime_dir))
         log.emit("runtime_folder", path_kind=holder(runtime.root))
+        ready = Ready(url_of(listeners[0]), url_of(metrics_socket), attester.kind.value)
         engine, model_digest = await _prepare_engine(settings, runtime)
         metrics = Metrics()
-        gateway, epochs = _build_gateway(settings, attester, engine, metrics, model_digest)
-        ready = Ready(_url(gateway_socket), _url(metrics_socket), attester.kind.value)
+        parts = build_parts(settings, attester, engine, model_digest)
+        servers = [(make_server(MetricsPage(metrics), send_seconds=settings.limits.send_seconds), metrics_socket)]
+        pool: WorkerPool | None = None
+        if settings.workers == 1:
+            gateway = parts.gateway(settings, engine, metrics)
+            servers.append((make_server(gateway, send_seconds=settings.limits.send_seconds), listeners[0]))
+        else:
+            pool = parts.pool(settings, engine, metrics, listeners, runtime.root)
 
         async def live() -> None:
+            if pool is not None:
+                await pool.start()
             await engine.start()
             log.emit("ready", gateway=ready.url, metrics=ready.metrics, tee=ready.tee)
             on_ready(ready)
-            await engine.keep_running()
+            kept = [] if pool is None else [pool.keep_running()]
+            await asyncio.gather(engine.keep_running(), *kept)
 
-        servers = [_server(gateway, gateway_socket), _server(MetricsPage(metrics), metrics_socket)]
         try:
-            await _run(servers, live(), _keep_house(epochs, metrics))
+            await _run(servers, pool, live(), _keep_house(parts.replica.epochs, metrics))
         finally:
             await engine.stop()
             log.emit("stopped")
+
+
+def _open_listeners(settings: Settings) -> list[socket.socket]:
+    if settings.workers == 1:
+        listeners = [listen(settings.host, settings.port)]
+    else:
+        listeners = listen_apart(settings.host, settings.port, settings.workers)
+    for listener in listeners:
+        bound_sending(listener, settings.limits.send_seconds)
+    return listeners
 
 
 async def _prepare_engine(settings: Settings, runtime: RuntimeFolder) -> tuple[_RunningEngine, str | None]:
@@ -125,61 +129,13 @@ async def _prepare_engine(settings: Settings, runtime: RuntimeFolder) -> tuple[_
     return Supervisor(launch, verify_model=model.verify), model.digest
 
 
-def _build_gateway(
-    settings: Settings, attester: Attester, engine: Engine, metrics: Metrics, model_digest: str | None
-) -> tuple[Gateway, KeyEpochs]:
-    identity = Identity(
-        tee=attester.kind,
-        receipt_key=Ed25519PrivateKey.generate(),
-        engine=settings.engine_kind,
-        model_name=settings.served_name,
-        model_digest=model_digest,
-        configuration=configuration_digest(settings),
-    )
-    limits = settings.limits
-    epochs = KeyEpochs(
-        kems=settings.kems,
-        rotation=limits.rotation_seconds,
-        capacity=limits.replay_capacity,
-        describe=identity.describe,
-    )
-    unsealer = Unsealer(
-        epochs=epochs,
-        engine=engine,
-        identity=identity,
-        rules=Rules(settings.tokens, CacheSalt(), settings.served_name, limits.request_bytes),
-        limits=limits,
-        metrics=metrics,
-    )
-    gateway = Gateway(
-        unsealer=unsealer,
-        evidence=EvidenceSource(attester, epochs),
-        engine=engine,
-        bucket=TokenBucket(limits.attestations_per_second, limits.attestations_burst),
-        metrics=metrics,
-    )
-    return gateway, epochs
-
-
-def _server(app: object, listener: socket.socket) -> tuple[_Server, socket.socket]:
-    config = uvicorn.Config(
-        app,  # type: ignore[arg-type] # our ASGI types are narrower than uvicorn's
-        http="httptools",
-        ws="none",
-        lifespan="off",
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        date_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=_DRAIN_SECONDS,
-    )
-    return _Server(config), listener
-
-
-async def _run(servers: list[tuple[_Server, socket.socket]], live: Awaitable[None], house: Awaitable[None]) -> None:
-    """Run everything until a signal comes or a part ends, then drain the servers."""
+async def _run(
+    servers: list[tuple[Server, socket.socket]],
+    pool: WorkerPool | None,
+    live: Awaitable[None],
+    house: Awaitable[None],
+) -> None:
+    """Run everything until a signal comes or a part ends, then drain servers and workers."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -192,8 +148,9 @@ async def _run(servers: list[tuple[_Server, socket.socket]], live: Awaitable[Non
         log.emit("stopping", reason="signal" if stop.is_set() else "failure")
     finally:
         for server, _ in servers:
-            server.should_exit = True
-        await asyncio.gather(*listening, return_exceptions=True)
+            server.drain()
+        draining = [] if pool is None else [pool.stop()]
+        await asyncio.gather(*listening, *draining, return_exceptions=True)
         for task in (*working, waiting):
             task.cancel()
         results = await asyncio.gather(*working, waiting, return_exceptions=True)
@@ -212,19 +169,3 @@ async def _keep_house(epochs: KeyEpochs, metrics: Metrics) -> None:
         await asyncio.sleep(due - time.monotonic())
         metrics.refresh()
         epochs.advance()
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)[0][0]
-        return socket.create_server((host, port), family=family)
-    except OSError as error:
-        raise ConfigurationError(
-            f"Cannot listen on {host} port {port}: {error.strerror}.",
-            hint="Choose a free --port, or 0 for any.",
-        ) from error
-
-
-def _url(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

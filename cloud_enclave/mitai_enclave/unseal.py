@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import time
 from typing import TYPE_CHECKING, Final
@@ -21,10 +22,11 @@ from mitai_enclave.errors import (
     RequestRefused,
 )
 from mitai_enclave.inner import check_request, decode_inner
-from mitai_enclave.intake import Gate, read_request, verify_envelope
+from mitai_enclave.intake import read_request, verify_envelope
 from mitai_enclave.metrics import Outcome
 from mitai_enclave.observe import COMPLETE, ERROR, Observer
 from mitai_enclave.problems import PublicRefusal
+from mitai_enclave.replica import Candidate
 from mitai_enclave.routes import RouteClass
 from mitai_enclave.upstream import open_exchange
 
@@ -32,13 +34,13 @@ if TYPE_CHECKING:
     from mitai_crypto.bhttp import Request
     from mitai_crypto.kem import PrivateKey
     from mitai_crypto.ohttp import KeyConfig, OpenedRequest
+    from mitai_enclave.address import EngineAddress
     from mitai_enclave.asgi import Receive, Scope, Send
     from mitai_enclave.attestation import Identity
     from mitai_enclave.config import Limits
-    from mitai_enclave.engine import Engine
-    from mitai_enclave.epochs import KeyEpochs, LiveEpoch
     from mitai_enclave.inner import Call, Rules
-    from mitai_enclave.metrics import Metrics
+    from mitai_enclave.replica import OpeningKey, Recorder, Replica
+    from mitai_enclave.slots import Slot
     from mitai_enclave.upstream import Exchange as EngineExchange
 
 _CLIENT_ERROR: Final = 400
@@ -59,7 +61,7 @@ class Unsealer:
     """Serves sealed requests.
 
     Args:
-        epochs: The keys.
+        replica: Keys, slots and admission.
         engine: Where requests go.
         identity: Signs receipts.
         rules: What requests are checked against.
@@ -70,21 +72,19 @@ class Unsealer:
     def __init__(
         self,
         *,
-        epochs: KeyEpochs,
-        engine: Engine,
+        replica: Replica,
+        engine: EngineAddress,
         identity: Identity,
         rules: Rules,
         limits: Limits,
-        metrics: Metrics,
+        metrics: Recorder,
     ) -> None:
-        self._epochs = epochs
+        self._replica = replica
         self._engine = engine
         self._identity = identity
         self._rules = rules
         self._limits = limits
         self._metrics = metrics
-        self._reading = Gate(limits.reading)
-        self._running = Gate(limits.running)
 
     async def serve(self, scope: Scope, receive: Receive, send: Send, fingerprint: str | None) -> None:
         """Answer one request on a gateway path.
@@ -96,8 +96,8 @@ class Unsealer:
             fingerprint: The only key that may open it, where the path names one.
         """
         try:
-            live, opened = await self._open(scope, receive, fingerprint)
-            await self._answer(live, opened, receive, send)
+            key, opened = await self._open(scope, receive, fingerprint)
+            await self._answer(key, opened, receive, send)
         except PublicRefusal as refusal:
             unopened = refusal.problem is problems.UNOPENED
             self._metrics.count(Outcome.UNOPENED if unopened else Outcome.REJECTED)
@@ -105,35 +105,34 @@ class Unsealer:
         except ClientGone:
             self._metrics.count(Outcome.ABORTED)
 
-    async def _open(self, scope: Scope, receive: Receive, fingerprint: str | None) -> tuple[LiveEpoch, OpenedRequest]:
+    async def _open(self, scope: Scope, receive: Receive, fingerprint: str | None) -> tuple[OpeningKey, OpenedRequest]:
         """Take steps 1 to 5."""
         verify_envelope(scope, self._limits.request_bytes)
-        if self._reading.is_full:
-            raise PublicRefusal(problems.BUSY)
-        used: LiveEpoch | None = None
+        used: OpeningKey | None = None
 
         def lookup(key_id: int) -> tuple[KeyConfig, PrivateKey] | None:
             nonlocal used
-            found = self._epochs.find(key_id)
-            if found is None or fingerprint not in {None, found[1].config.fingerprint}:
+            found = self._replica.find(key_id)
+            if found is None or fingerprint not in {None, found.config.fingerprint}:
                 return None
-            used = found[0]
-            return found[1].config, found[1].private
+            used = found
+            return found.config, found.private
 
-        with self._reading:
+        with await self._replica.begin_reading():
+            await self._replica.prepare()
             opened = await read_request(receive, lookup, self._limits)
         if used is None:
             raise PublicRefusal(problems.UNOPENED)
         return used, opened
 
-    async def _answer(self, live: LiveEpoch, opened: OpenedRequest, receive: Receive, send: Send) -> None:
+    async def _answer(self, key: OpeningKey, opened: OpenedRequest, receive: Receive, send: Send) -> None:
         """Take steps 6 to 15."""
         began = time.perf_counter()
         inner = _decode(opened.plaintext)
-        exchange = Exchange(opened, _digest(inner, opened.plaintext), live.material_digest)
+        exchange = Exchange(opened, _digest(inner, opened.plaintext), key.epoch)
         answer = SealedAnswer(send, exchange, self._identity)
         try:
-            call = self._admit(inner, live, opened)
+            call, slot = await self._admit(inner, key, opened)
         except KeyExpired:
             raise PublicRefusal(problems.UNOPENED) from None
         except RequestRefused as refusal:
@@ -146,7 +145,7 @@ class Unsealer:
         answer.padded = call.sizes.padded
         self._metrics.observe_handover(time.perf_counter() - began)
         kind = call.route.kind
-        with self._running:
+        with slot:
             try:
                 self._metrics.count(await self._forward(call, answer, receive), kind)
             except ClientGone:
@@ -154,23 +153,21 @@ class Unsealer:
             except Exception as error:  # noqa: BLE001 - the same, or raised again
                 await self._report_fault(error, answer, kind)
 
-    def _admit(self, inner: Request | RequestRefused, live: LiveEpoch, opened: OpenedRequest) -> Call:
-        """Take steps 6 to 14 in one go, without giving way to another request."""
+    async def _admit(
+        self, inner: Request | RequestRefused, key: OpeningKey, opened: OpenedRequest
+    ) -> tuple[Call, Slot]:
+        """Take steps 6 to 14; the last two are one atomic step of the replica."""
         if isinstance(inner, RequestRefused):
             raise inner
         call = check_request(inner, self._rules, time.time())
-        if not self._engine.healthy:
-            raise RequestRefused(503, "engine_unavailable", "The engine is not running; try again later.")
-        if self._running.is_full:
-            raise RequestRefused(503, "overloaded", "Too many requests are running; try again later.")
-        self._epochs.admit(live, opened.enc, call.principal, call.request_id)
-        return call
+        enc = hashlib.sha256(opened.enc).digest()
+        return call, await self._replica.admit(Candidate(key.epoch, enc, call.principal, call.request_id))
 
     async def _forward(self, call: Call, answer: SealedAnswer, receive: Receive) -> Outcome:
         """Take step 15: hand the request to the engine and its answer to the client."""
         try:
             exchange = await open_exchange(
-                self._engine.address,
+                self._engine,
                 call.route.method,
                 call.route.path,
                 call.body,

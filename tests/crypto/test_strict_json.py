@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mitai_crypto import strict_json
 from mitai_crypto.errors import EvidenceError, PolicyError
 from mitai_crypto.labels import MAX_JSON_DEPTH, MAX_JSON_INTEGER, MAX_JSON_VALUES
-from mitai_crypto.strict_json import encode_canonical, parse_canonical, parse_object
+from mitai_crypto.strict_json import encode_canonical, holds_too_many, parse_canonical, parse_object
 
 TREES = st.recursive(
     st.none()
@@ -126,3 +127,49 @@ def test_threat_20_the_number_of_values_is_capped() -> None:
     assert len(parse_object(b'{"a":[' + b"0," * (allowed - 1) + b"0]}", max_bytes=2**22)["a"]) == allowed
     with pytest.raises(EvidenceError, match="too many values"):
         parse_object(b'{"a":[' + b"0," * allowed + b"0]}", max_bytes=2**22)
+
+
+def count(value: object) -> int:
+    """Count names and values one by one."""
+    if isinstance(value, list):
+        return 1 + sum(count(entry) for entry in value)
+    if isinstance(value, dict):
+        return 1 + sum(1 + count(entry) for entry in value.values())
+    return 1
+
+
+@given(value=OBJECTS, spread=st.booleans())
+def test_values_are_counted_before_parsing_as_exactly_as_after(value: dict[str, object], *, spread: bool) -> None:
+    text = json.dumps(value, ensure_ascii=spread, indent=1 if spread else None).encode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(strict_json, "MAX_JSON_VALUES", count(value))
+        assert not holds_too_many(text)
+        patch.setattr(strict_json, "MAX_JSON_VALUES", count(value) - 1)
+        assert holds_too_many(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"a":[' + b"1," * MAX_JSON_VALUES + b"1]}",
+        b'{"a":[' + b'"",' * MAX_JSON_VALUES + b"1]}",
+        b'{"a":[' + b"[]," * MAX_JSON_VALUES + b"1]}",
+        b'{"a":{' + b'"x":1,' * MAX_JSON_VALUES + b'"x":1}}',
+        b"[" * 2 * MAX_JSON_VALUES,
+    ],
+    ids=["numbers", "texts", "lists", "members", "open lists"],
+)
+def test_threat_20_too_many_values_are_refused_before_one_is_built(
+    text: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def parsed(*_: object, **__: object) -> None:
+        raise AssertionError("it was parsed")
+
+    monkeypatch.setattr(strict_json.json, "loads", parsed)
+    with pytest.raises(EvidenceError, match="too many values"):
+        parse_object(text, max_bytes=len(text))
+
+
+def test_marks_inside_of_texts_are_no_values() -> None:
+    text = json.dumps({"csv": 'a,b:[{"\\' * MAX_JSON_VALUES, "代码": "，。" * 1000}).encode()
+    assert parse_object(text, max_bytes=len(text))["csv"]

@@ -7,7 +7,7 @@ from mitai_crypto.evidence import TeeKind
 from mitai_crypto.kem import Kem, generate_private_key
 from mitai_crypto.ohttp import KeyConfig
 from mitai_enclave.attestation import Identity, TokenBucket
-from mitai_enclave.epochs import _SYMMETRIC
+from mitai_enclave.epochs import SYMMETRIC
 
 
 def identity(tee: TeeKind) -> Identity:
@@ -15,7 +15,7 @@ def identity(tee: TeeKind) -> Identity:
 
 
 def test_the_mode_follows_the_kind_of_evidence() -> None:
-    config = KeyConfig(1, Kem.X25519, generate_private_key(Kem.X25519).public_bytes, _SYMMETRIC[Kem.X25519])
+    config = KeyConfig(1, Kem.X25519, generate_private_key(Kem.X25519).public_bytes, SYMMETRIC[Kem.X25519])
     key = PublishedKey(config.encode(), 0, 7200)
     for tee, mode in ((TeeKind.SIMULATED, "simulated"), (TeeKind.TDX, "production")):
         material = parse_crypto_material(identity(tee).describe((key,)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import os
 import signal
@@ -20,6 +19,7 @@ from mitai_crypto import bhttp
 from mitai_crypto.errors import VerificationFailed
 from mitai_crypto.policy_toml import policy_from_reference
 from mitai_crypto.verify import verify_evidence
+from support.launched import SIM, run, serve_options
 from support.sealed_client import TOKEN, base64url, chat_body, inner_request, post, seal
 from support.upstream_simulator import WORDS, Behaviour
 
@@ -29,30 +29,6 @@ if TYPE_CHECKING:
     from support.upstream_simulator import UpstreamSimulator
 
 CANARY = "canary-7731-金丝雀"
-SIM = [sys.executable, "-m", "mitai_sim"]
-
-
-def serve_options(short_path: Path, upstream: Path) -> list[str]:
-    tokens = short_path / "tokens.toml"
-    digest = hashlib.sha256(TOKEN.encode()).hexdigest()
-    tokens.write_text(f'[[token]]\nprincipal = "alice"\nsha256 = "{digest}"\n')
-    return [
-        "--served-name",
-        "simulated",
-        "--tokens",
-        str(tokens),
-        "--tee",
-        "simulated",
-        "--upstream",
-        f"unix:{upstream}",
-    ]
-
-
-async def run(*command: str) -> bytes:
-    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
-    output, _ = await process.communicate()
-    assert process.returncode == 0
-    return output
 
 
 def listeners(pid: int) -> list[tuple[str, int]]:

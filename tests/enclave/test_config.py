@@ -32,6 +32,7 @@ BASE = Settings(served_name="m", tokens=TOKENS, model="/models/m")
         {"engine": EngineOptions(max_model_len=100)},
         {"limits": Limits(replay_capacity=7)},
         {"limits": Limits(rotation_seconds=60)},
+        {"limits": Limits(send_seconds=7)},
         {"suites": (KeySuite.X25519,)},
     ],
 )
@@ -55,6 +56,8 @@ def test_the_kind_of_upstream_is_attested_and_its_place_is_not() -> None:
         {"port": 8443},
         {"metrics_port": 9000},
         {"runtime_dir": Path("/run/mitai")},
+        {"workers": 4},
+        {"key_prefix": "3"},
         {"engine": EngineOptions(kv_cache_gib=4, threads=1)},
     ],
 )
@@ -75,6 +78,12 @@ def test_paths_ports_and_the_machines_share_are_not_in_it(change: dict[str, obje
         {"suites": (KeySuite.X25519, KeySuite.X25519)},
         {"port": 70_000},
         {"port": -1},
+        {"workers": 0},
+        {"workers": 65},
+        {"key_prefix": "g"},
+        {"key_prefix": "A"},
+        {"key_prefix": "012"},
+        {"key_prefix": "0\n"},
     ],
 )
 def test_settings_that_make_no_sense_are_refused(change: dict[str, object]) -> None:

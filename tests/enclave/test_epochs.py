@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mitai_crypto.kem import Kem
+from mitai_crypto.kem import Kem, load_private_key
 from mitai_crypto.labels import MAX_KEY_LIFETIME_SECONDS
 from mitai_enclave.epochs import KeyEpochs
 from mitai_enclave.errors import KeyExpired, RequestRefused
@@ -25,7 +25,7 @@ class Clock:
         return self.now
 
 
-def make(clock: Clock, *, capacity: int = 100, kems: tuple[Kem, ...] = (Kem.X25519,)) -> KeyEpochs:
+def make(clock: Clock, *, capacity: int = 100, kems: tuple[Kem, ...] = (Kem.X25519,), prefix: str = "") -> KeyEpochs:
     def describe(keys: tuple[PublishedKey, ...]) -> bytes:
         return b"|".join(key.config.hex().encode() for key in keys)
 
@@ -34,6 +34,7 @@ def make(clock: Clock, *, capacity: int = 100, kems: tuple[Kem, ...] = (Kem.X255
         rotation=3600,
         capacity=capacity,
         describe=describe,
+        prefix=prefix,
         monotonic=clock,
         wall=lambda: WALL + clock.now - 1000.0,
     )
@@ -197,3 +198,39 @@ def test_no_private_key_shows_in_a_repr() -> None:
     epochs = make(Clock())
     assert "private" not in repr(epochs.current)
     assert "private" not in repr(epochs.current.epoch.keys[0])
+
+
+@pytest.mark.parametrize("prefix", ["", "0", "f", "a7"])
+def test_every_fingerprint_begins_as_it_should_and_key_ids_still_count_up(prefix: str) -> None:
+    clock = Clock()
+    epochs = make(clock, kems=(Kem.MLKEM768_X25519, Kem.X25519), prefix=prefix)
+    ids = []
+    for _ in range(3):
+        for key in epochs.current.epoch.keys:
+            assert key.config.fingerprint.startswith(prefix)
+            ids.append(key.config.key_id)
+        clock.now += 3600
+    assert all((b - a) % 256 == 1 for a, b in itertools.pairwise(ids))
+
+
+def test_threat_38_no_seed_shows_in_a_repr_and_each_key_has_its_own() -> None:
+    clock = Clock()
+    epochs = make(clock, kems=(Kem.MLKEM768_X25519, Kem.X25519))
+    clock.now += 3600
+    keys = [key for live in epochs.opening for key in live.epoch.keys]
+    assert len({key.seed for key in keys}) == 4
+    assert not any(repr(key.seed) in repr(key) for key in keys)
+    assert [load_private_key(key.config.kem, key.seed).public_bytes for key in keys] == [
+        key.config.public_key for key in keys
+    ]
+
+
+def test_the_end_of_the_current_epoch_is_told() -> None:
+    clock = Clock()
+    epochs = make(clock)
+    assert epochs.current_until == 1000 + 3600
+    clock.now += 3600
+    assert epochs.current_until == 1000 + 7200
+    assert len(epochs.opening) == 2
+    clock.now += 10_000
+    assert len(epochs.opening) == 1

@@ -9,7 +9,7 @@ from mitai_crypto.labels import MEDIA_TYPE_REQUEST
 from mitai_enclave import problems
 from mitai_enclave.config import Limits
 from mitai_enclave.errors import ClientGone
-from mitai_enclave.intake import Gate, read_request, verify_envelope
+from mitai_enclave.intake import read_request, verify_envelope
 from mitai_enclave.problems import Problem, PublicRefusal
 
 if TYPE_CHECKING:
@@ -78,17 +78,3 @@ async def test_a_body_that_stops_coming_has_a_deadline() -> None:
     with pytest.raises(PublicRefusal) as caught:
         await read_request(receive, lambda _: None, Limits(request_seconds=1))
     assert caught.value.problem is problems.TOO_SLOW
-
-
-def test_a_gate_lets_so_many_in_and_counts_failures_out() -> None:
-    gate = Gate(1)
-
-    def fail() -> None:
-        with gate:
-            assert gate.is_full
-            raise ValueError("inside")
-
-    for _ in range(3):
-        with pytest.raises(ValueError, match="inside"):
-            fail()
-        assert not gate.is_full

@@ -14,7 +14,7 @@ import pytest
 from mitai_crypto.errors import TeeUnavailable
 from mitai_enclave import server
 from mitai_enclave.config import Settings
-from mitai_enclave.errors import ConfigurationError, EngineStartFailed
+from mitai_enclave.errors import EngineStartFailed
 from support.sidecar import RecordedAttester, settings_for
 from support.upstream_simulator import UpstreamSimulator
 
@@ -25,20 +25,6 @@ if TYPE_CHECKING:
 @pytest.fixture(autouse=True)
 def recorded_attester(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "select_attester", lambda _: RecordedAttester())
-
-
-def test_a_port_that_is_taken_is_reported_with_the_way_on() -> None:
-    with server._listen("127.0.0.1", 0) as taken:
-        with pytest.raises(ConfigurationError) as caught:
-            server._listen("127.0.0.1", taken.getsockname()[1])
-        assert "--port" in caught.value.hint
-    with pytest.raises(ConfigurationError):
-        server._listen("localhost.example", 0)
-
-
-def test_urls_have_brackets_where_they_need_them() -> None:
-    with server._listen("127.0.0.1", 0) as listener:
-        assert server._url(listener) == f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
 async def test_health_is_served_before_the_engine_is_there_and_a_signal_ends_it(short_path: Path) -> None:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import httpx
 
 from mitai_crypto.evidence import TeeKind
-from mitai_enclave import server
 from mitai_enclave.address import UnixAddress
+from mitai_enclave.assembly import build_parts
 from mitai_enclave.config import Limits, Settings
 from mitai_enclave.engine import ExternalEngine
+from mitai_enclave.listen import bound_sending, listen, make_server, url_of
 from mitai_enclave.metrics import Metrics
 from mitai_enclave.tee.quote import Quote
 from mitai_enclave.tokens import Token, TokenTable
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from mitai_crypto.ohttp import KeyConfig
     from mitai_enclave.attestation import Identity
     from mitai_enclave.epochs import KeyEpochs
+    from mitai_enclave.tee.quote import Attester
     from support.upstream_simulator import UpstreamSimulator
 
 TOKENS = TokenTable(
@@ -89,25 +91,30 @@ def settings_for(simulator: UpstreamSimulator, limits: Limits | None = None) -> 
 
 @asynccontextmanager
 async def running_sidecar(
-    simulator: UpstreamSimulator, limits: Limits | None = None, *, wait: bool = True
+    simulator: UpstreamSimulator,
+    limits: Limits | None = None,
+    *,
+    wait: bool = True,
+    attester: Attester | None = None,
 ) -> AsyncIterator[Sidecar]:
     """Serve until the block ends."""
     engine = ExternalEngine(UnixAddress(simulator.path), poll=0.05)
     metrics = Metrics()
-    gateway, epochs = server._build_gateway(settings_for(simulator, limits), RecordedAttester(), engine, metrics, None)
-    listener = server._listen("127.0.0.1", 0)
-    running, _ = server._server(gateway, listener)
+    settings = settings_for(simulator, limits)
+    parts = build_parts(settings, attester or RecordedAttester(), engine, None)
+    listener = listen("127.0.0.1", 0)
+    bound_sending(listener, settings.limits.send_seconds)
+    running = make_server(parts.gateway(settings, engine, metrics), send_seconds=settings.limits.send_seconds)
     task = asyncio.create_task(running.serve([listener]))
     while not running.started:  # noqa: ASYNC110 - uvicorn has no event for it
         await asyncio.sleep(0.005)
     if wait:
         await engine.start()
     watching = asyncio.create_task(engine.keep_running())
-    url = server._url(listener)
+    url = url_of(listener)
     try:
         async with httpx.AsyncClient(base_url=url, timeout=20) as client:
-            identity = gateway._unsealer._identity
-            yield Sidecar(url, client, epochs, identity, metrics, engine, watching)
+            yield Sidecar(url, client, parts.replica.epochs, parts.identity, metrics, engine, watching)
     finally:
         watching.cancel()
         running.should_exit = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import islice
 from typing import Final, TypeAlias, cast
 
 from mitai_crypto.errors import EvidenceError, MitaiError
@@ -18,6 +19,8 @@ class _Refused(Exception):
 
 
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
+# One match for each name and value of a well-formed document: a text, an opening bracket, anything else.
+_VALUE: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?+|[\[{]|[^\s"\[\]{},:]++', re.DOTALL)
 
 
 def parse_object(
@@ -36,6 +39,8 @@ def parse_object(
     """
     if len(data) > max_bytes:
         raise error(f"JSON of {len(data)} bytes is over the limit of {max_bytes}")
+    if holds_too_many(data):
+        raise error("JSON holds too many values")
     try:
         value: object = json.loads(
             data.decode("utf-8"),
@@ -54,6 +59,18 @@ def parse_object(
         raise error("JSON is not an object")
     _check_tree(value, error)
     return cast("JsonObject", value)
+
+
+def holds_too_many(data: bytes) -> bool:
+    """Tell whether a text holds more than `MAX_JSON_VALUES` names and values, before anything is built of it.
+
+    Parsing makes an object of each, and nobody else is served meanwhile. What is no JSON may pass or not.
+    """
+    # Every name and every value but the first comes right behind one of these; inside texts they only add.
+    most = 1 + sum(data.count(mark) for mark in (b",", b":", b"[", b"{"))
+    if most <= MAX_JSON_VALUES:
+        return False
+    return next(islice(_VALUE.finditer(data), MAX_JSON_VALUES, None), None) is not None
 
 
 def encode_canonical(value: JsonObject) -> bytes:

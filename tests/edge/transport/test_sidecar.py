@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import httpx2
@@ -19,12 +19,11 @@ from mitai.errors import EnclaveRefused, IncompleteAnswer
 from mitai.padding import PADDED
 from mitai.transport import AsyncSealedTransport
 from mitai.transport.exchange import Exchange, PlainRequest, imf_fixdate, inner_request, new_request_id
-from mitai_crypto.evidence import TeeKind
-from mitai_enclave.tee.quote import Quote
-from support.evidence_builder import BuiltEnclave, build_enclave
+from support.evidence_builder import build_enclave
 from support.sealed_client import TOKEN
 from support.sidecar import running_sidecar
 from support.upstream_simulator import UpstreamSimulator
+from support.workers import BuiltAttester
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -37,18 +36,6 @@ if TYPE_CHECKING:
 
 MESSAGES: list[ChatMessage] = [{"role": "user", "content": "How long is it kept? 保存多久？"}]
 TEXT = "The retention period is 14 days. 保存期限为十四天。"
-
-
-@dataclass(frozen=True)
-class BuiltAttester:
-    """Signs quotes as the launcher does, without its process."""
-
-    machine: BuiltEnclave
-    kind: TeeKind = TeeKind.SIMULATED
-
-    def quote(self, report_data: bytes) -> Quote:
-        signed = self.machine.sign(replace(self.machine.quote, report_data=report_data))
-        return Quote(signed.encode(), self.machine.collateral().encode())
 
 
 @dataclass(frozen=True)
