@@ -11,7 +11,9 @@
     │   ├── KnowledgeBaseTooNew      a newer version of Mitai made it
     │   ├── KnowledgeBaseBusy        another process is writing
     │   ├── StorageFailed            the disk refused: full, read-only, gone
-    │   └── DocumentNotFound         no such document in it
+    │   ├── DocumentNotFound         no such document in it
+    │   ├── TextRefused              a text, its key or its metadata cannot be stored as it is
+    │   └── PassagesStay             its passages may not go to a model that nobody attested
     ├── LoadError                    a file gave no document (`mitai_ingest.errors`)
     │   ├── UnreadableFile
     │   ├── OutsideRoots
@@ -49,6 +51,8 @@
     │   ├── EvidenceExpired
     │   ├── TeeUnavailable
     │   └── VerificationFailed
+    ├── ExtraMissing                 an optional part of Mitai is not installed
+    ├── TracingRefused               a tracer would send questions and passages away unsealed
     ├── SecretUnavailable            a passphrase or token was needed and could not be had
     ├── StageFailed                  the cloud side of the demo did not start
     └── ReceiptError                 a receipt is missing, malformed, or not of this exchange (`mitai_crypto.errors`)
@@ -113,6 +117,7 @@ __all__ = [
     "EncryptedDocument",
     "EvidenceError",
     "EvidenceExpired",
+    "ExtraMissing",
     "HpkeError",
     "IncompleteAnswer",
     "KeyConfigError",
@@ -135,6 +140,7 @@ __all__ = [
     "OutsideRoots",
     "ParserCrashed",
     "ParserTimeout",
+    "PassagesStay",
     "PassphraseRefused",
     "PlaintextRefused",
     "PolicyError",
@@ -143,6 +149,8 @@ __all__ = [
     "StageFailed",
     "StorageFailed",
     "TeeUnavailable",
+    "TextRefused",
+    "TracingRefused",
     "TruncatedMessage",
     "UndecodableText",
     "UnknownModel",
@@ -224,6 +232,18 @@ class DocumentNotFound(KnowledgeBaseError):
     default_hint = "`mitai kb info` lists the documents with their numbers."
 
 
+class TextRefused(KnowledgeBaseError):
+    """A text, its key or its metadata cannot be stored so that it comes back as it was."""
+
+    default_hint = "Keys are 1 to 512 characters; metadata is JSON: strings, finite numbers, true, false, null, lists."
+
+
+class PassagesStay(KnowledgeBaseError):
+    """The passages of this knowledge base may not go to a model that nobody attested."""
+
+    default_hint = "Ask a question instead; or let its passages go: mitai kb set NAME --reveal-passages"
+
+
 class ModelMismatch(ModelError):
     """The knowledge base was made with another embedding model: its vectors cannot be compared with this one's."""
 
@@ -270,6 +290,28 @@ class IncompleteAnswer(ChannelError):
     """The answer broke off: what was shown is authentic, but not the whole."""
 
     default_hint = "The connection or the engine broke off; ask again."
+
+
+class ExtraMissing(MitaiError):
+    """An optional part of Mitai is not installed.
+
+    Args:
+        extra: The name of the extra.
+    """
+
+    def __init__(self, extra: str) -> None:
+        super().__init__(
+            f"this part of Mitai needs the extra {extra!r}", hint=f"Install it: pip install 'mitai[{extra}]'"
+        )
+        self.extra = extra
+
+    default_hint = "Install the extra that is named."
+
+
+class TracingRefused(MitaiError):
+    """A tracer is on that would send questions and passages away unsealed."""
+
+    default_hint = "Unset LANGSMITH_TRACING, LANGCHAIN_TRACING_V2 and their kin; or say allow_tracing=True."
 
 
 class SecretUnavailable(MitaiError):
