@@ -33,6 +33,7 @@
     │   ├── ModelDataError
     │   └── ModelMismatch            the knowledge base was made with another embedding model
     ├── ContextTooLong               question and passages do not fit into the model's context
+    ├── ContentRefused               a message holds something else than text
     ├── ChannelError                 the sealed channel could not be used (`mitai_crypto.errors`)
     │   ├── EnclaveUnreachable       nothing answers at that address; nothing was sent
     │   │   └── DeliveryUnknown      the connection broke after a sealed request was handed over
@@ -105,6 +106,7 @@ __all__ = [
     "AttestationError",
     "BhttpError",
     "ChannelError",
+    "ContentRefused",
     "ContextTooLong",
     "DamagedDocument",
     "DecapsulationError",
@@ -254,6 +256,12 @@ class ContextTooLong(MitaiError):
     """Question and passages do not fit into the model's context."""
 
     default_hint = "Ask a shorter question, use fewer passages, or use an enclave whose model has a longer context."
+
+
+class ContentRefused(MitaiError):
+    """A message holds something else than text."""
+
+    default_hint = "Only text is sent: no images, sound or files. Nothing left the device."
 
 
 class EnclaveUnreachable(ChannelError):

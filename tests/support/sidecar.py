@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mitai_crypto.ohttp import KeyConfig
     from mitai_enclave.attestation import Identity
     from mitai_enclave.epochs import KeyEpochs
+    from mitai_enclave.tee.quote import Attester
     from support.upstream_simulator import UpstreamSimulator
 
 TOKENS = TokenTable(
@@ -89,12 +90,16 @@ def settings_for(simulator: UpstreamSimulator, limits: Limits | None = None) -> 
 
 @asynccontextmanager
 async def running_sidecar(
-    simulator: UpstreamSimulator, limits: Limits | None = None, *, wait: bool = True
+    simulator: UpstreamSimulator,
+    limits: Limits | None = None,
+    *,
+    wait: bool = True,
+    attester: Attester | None = None,
 ) -> AsyncIterator[Sidecar]:
     """Serve until the block ends."""
     engine = ExternalEngine(UnixAddress(simulator.path), poll=0.05)
-    metrics = Metrics()
-    gateway, epochs = server._build_gateway(settings_for(simulator, limits), RecordedAttester(), engine, metrics, None)
+    metrics, settings = Metrics(), settings_for(simulator, limits)
+    gateway, epochs = server._build_gateway(settings, attester or RecordedAttester(), engine, metrics, None)
     listener = server._listen("127.0.0.1", 0)
     running, _ = server._server(gateway, listener)
     task = asyncio.create_task(running.serve([listener]))
