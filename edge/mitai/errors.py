@@ -52,6 +52,7 @@
     │   ├── EvidenceExpired
     │   ├── TeeUnavailable
     │   └── VerificationFailed
+    ├── ArgumentRefused              a client of the MCP server asked for something that cannot be
     ├── ExtraMissing                 an optional part of Mitai is not installed
     ├── TracingRefused               a tracer would send questions and passages away unsealed
     ├── SecretUnavailable            a passphrase or token was needed and could not be had
@@ -103,6 +104,7 @@ from mitai_ingest.errors import (
 )
 
 __all__ = [
+    "ArgumentRefused",
     "AttestationError",
     "BhttpError",
     "ChannelError",
@@ -298,6 +300,12 @@ class IncompleteAnswer(ChannelError):
     """The answer broke off: what was shown is authentic, but not the whole."""
 
     default_hint = "The connection or the engine broke off; ask again."
+
+
+class ArgumentRefused(MitaiError):
+    """A client of the MCP server asked for something that cannot be."""
+
+    default_hint = "The tool's input schema says what it takes."
 
 
 class ExtraMissing(MitaiError):

@@ -65,7 +65,7 @@ def test_an_answer_comes_with_its_receipt_and_says_that_the_tee_is_simulated(
     assert message.text.endswith("你好。")
     told = message.response_metadata["mitai"]
     assert (told["simulated"], told["tee"]) == (True, "simulated")
-    assert told["receipt"]["measurement"] if "measurement" in told["receipt"] else told["measurement"]
+    assert len(told["measurement"]) >= 64
     assert told["receipt"]["finish"] == "stop"
     assert told["signed_receipt"].count(".") >= 1
     assert message.response_metadata["model_name"] == enclave.model  # the attested one: none was named
@@ -96,12 +96,12 @@ def test_a_stream_that_breaks_off_is_an_error_and_has_no_last_chunk(enclave: Sea
     model, seen = model_of(enclave, knowledge_base=kb), []
     with pytest.raises(IncompleteAnswer):
         seen.extend(model.stream("hi"))
-    with pytest.raises((IncompleteAnswer, EnclaveRefused)):
-        model.invoke("hi") if enclave.engine.behaviour.raw else list(model.stream("hi"))
+    assert len(seen) == 3
+    assert all(chunk.chunk_position is None for chunk in seen)
     assert {row.outcome for row in kb.ledger.list_disclosures()} == {DisclosureOutcome.INCOMPLETE}
 
 
-def test_threat_29_an_enclave_that_does_not_pass_gets_nothing(enclave: SealedEnclave, kb: KnowledgeBase) -> None:
+def test_an_enclave_that_does_not_pass_gets_nothing(enclave: SealedEnclave, kb: KnowledgeBase) -> None:
     other = build_enclave().policy(model_name="simulated")
     for stream in (False, True):
         with pytest.raises(VerificationFailed):
@@ -242,14 +242,8 @@ def test_a_call_whose_arguments_are_no_json_is_an_invalid_call() -> None:
 
 def test_threat_32_the_token_shows_nowhere_and_the_model_is_never_written_down(enclave: SealedEnclave) -> None:
     model = model_of(enclave, model="simulated")
-    for shown in (
-        repr(model),
-        str(model),
-        dumps(model),
-        str(model.model_dump()),
-        str(model.asdict()),
-        repr(vars(model)),
-    ):
+    told = (model, dumps(model), model.model_dump(), model.asdict(), vars(model))
+    for shown in map(repr, told):
         assert enclave.token not in shown
     assert json.loads(dumps(model))["type"] == "not_implemented"
     assert enclave.token not in str(model._get_invocation_params()) + str(model._get_ls_params())
@@ -307,11 +301,8 @@ def test_a_tracer_that_is_switched_on_later_is_told_nothing(enclave: SealedEncla
     model, retriever = model_of(enclave), MitaiRetriever(knowledge_base=handbook)
     client = RecordedClient()
     with tracing_v2_enabled(client=client):
-        for run in (
-            lambda: model.invoke("CANARY"),
-            lambda: list(model.stream("CANARY")),
-            lambda: retriever.invoke("x"),
-        ):
+        runs = (lambda: model.invoke("CANARY"), lambda: list(model.stream("CANARY")), lambda: retriever.invoke("x"))
+        for run in runs:
             with pytest.raises(TracingRefused):
                 run()
         assert client.told == []
