@@ -111,9 +111,7 @@ def info(
     stdout.print(table)
 
 
-@app.command(
-    "set", epilog="Example: mitai kb set handbook --reveal-passages · mitai kb set handbook --no-reveal-passages"
-)
+@app.command("set", epilog="Example: mitai kb set handbook --reveal-passages")
 def set_(
     name: NameArgument,
     reveal_passages: Annotated[

@@ -1,4 +1,4 @@
-"""The MCP server as a client of the official SDK meets it: over stdio, against the real process and the real sidecar."""
+"""The MCP server as a client of the official SDK meets it: over stdio, the real process and the real sidecar."""
 
 from __future__ import annotations
 
@@ -309,7 +309,7 @@ def test_stdout_carries_nothing_but_protocol_and_no_log_holds_content(setting: S
         {"method": "notifications/initialized"},
         {"id": 2, "method": "tools/call", "params": {"name": "ask", "arguments": {"question": "CANARY 住宿费"}}},
         {"id": 3, "method": "tools/call", "params": {"name": "ask", "arguments": "CANARY"}},
-        {"id": 4, "method": "CANARY"},
+        {"id": 4, "method": "no/such/method"},
     ]
     lines = [json.dumps({"jsonrpc": "2.0", **message}, ensure_ascii=False) for message in sent]
     arguments = [setting.enclave.url, str(setting.policy), str(setting.folder / "handbook")]
