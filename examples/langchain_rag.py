@@ -2,7 +2,7 @@
 
     python examples/langchain_rag.py "How many days of annual leave are there?"
 
-Where the enclave is comes from `MITAI_ENCLAVE`, `MITAI_POLICY` and `MITAI_TOKEN_FILE` (`make demo` prints them).
+Where the enclave is comes from `MITAI_ENCLAVE`, `MITAI_POLICY` and `MITAI_TOKEN_FILE`, as for `mitai ask`.
 Needs `pip install 'mitai[langchain,embed]'`.
 """  # noqa: INP001 - a script, not a package
 
