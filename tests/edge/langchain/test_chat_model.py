@@ -7,6 +7,7 @@ import json
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -33,6 +34,7 @@ from mitai.errors import (
 )
 from mitai.langchain import ChatMitai, MitaiRetriever
 from mitai.langchain.messages import from_wire, to_wire
+from support.enclave_simulator import EnclaveSimulator, streamed, whole
 from support.evidence_builder import build_enclave
 from support.upstream_simulator import Behaviour
 
@@ -99,6 +101,17 @@ def test_a_stream_that_breaks_off_is_an_error_and_has_no_last_chunk(enclave: Sea
     assert len(seen) == 3
     assert all(chunk.chunk_position is None for chunk in seen)
     assert {row.outcome for row in kb.ledger.list_disclosures()} == {DisclosureOutcome.INCOMPLETE}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_whose_receipt_says_that_the_engine_failed_is_no_answer(kb: KnowledgeBase, *, stream: bool) -> None:
+    with EnclaveSimulator() as simulator:
+        reply = streamed("Hello") if stream else whole("Hello")
+        simulator.answer = lambda _: replace(reply, finish="error")
+        model = ChatMitai(url=simulator.url, policy=simulator.policy(), token="t0ken", knowledge_base=kb)
+        with pytest.raises(IncompleteAnswer, match="engine"):
+            _run(model, stream=stream)
+    assert last_row(kb).outcome is DisclosureOutcome.INCOMPLETE
 
 
 def test_an_enclave_that_does_not_pass_gets_nothing(enclave: SealedEnclave, kb: KnowledgeBase) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 from contextlib import asynccontextmanager
@@ -15,8 +16,11 @@ import pytest
 from mcp import Client, MCPError, StdioServerParameters, stdio_client
 from mcp_types import Implementation
 
+from mitai.cli.mcp import _WithoutTraces
 from mitai.disclosure import DisclosureOutcome
+from mitai.enclave import EnclaveClient
 from mitai.knowledge_base import KnowledgeBase
+from mitai.mcp.server import Serving
 from support.embedder import HashingEmbedder
 from support.evidence_builder import build_enclave
 from support.knowledge_bases import CHEAP, PASSPHRASE
@@ -24,9 +28,11 @@ from support.sealed_enclave import sealed_enclave
 from support.upstream_simulator import Behaviour
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
+    import numpy as np
     from mcp_types import CallToolResult
+    from numpy.typing import NDArray
 
     from support.sealed_enclave import SealedEnclave
 
@@ -341,6 +347,37 @@ def test_stdout_carries_nothing_but_protocol_and_no_log_holds_content(setting: S
     assert "CANARY" not in json.dumps(list(answers.values()))
     assert "CANARY" not in log
     assert "ask failed: EnclaveRefused" in log
+
+
+class FailingEmbedder(HashingEmbedder):
+    """Fails at a question and quotes it, as libraries do."""
+
+    def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        raise ValueError(f"cannot embed {texts[0]}")
+
+
+async def test_the_words_of_an_unexpected_error_reach_neither_client_nor_log(
+    setting: Setting, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = setting.folder / "handbook"
+    with (
+        KnowledgeBase.open(path, passphrase=PASSPHRASE, embedder=FailingEmbedder()) as kb,
+        EnclaveClient(setting.enclave.url, policy=setting.enclave.policy, token=setting.enclave.token) as enclave,
+    ):
+        kb.set_reveal_passages(allowed=True)
+        async with Client(Serving({"handbook": kb}, enclave, max_tokens=8).server()) as client:
+            for tool in ("ask", "search"):
+                result = await client.call_tool(tool, {"question": "CANARY 住宿费"})
+                assert result.is_error
+                assert text_of(result) == "Mitai failed (ValueError). Nothing was handed over."
+    assert "failed: ValueError" in caplog.text
+    assert "CANARY" not in caplog.text
+
+
+def test_a_trace_in_the_log_is_the_name_of_its_error() -> None:
+    told = (ValueError, ValueError("CANARY"), None)
+    record = logging.LogRecord("mcp", logging.ERROR, "", 0, "raised", (), told)
+    assert _WithoutTraces("%(message)s").format(record) == "raised\nValueError"
 
 
 def test_without_the_extra_the_import_names_it() -> None:
