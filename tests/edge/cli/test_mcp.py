@@ -83,6 +83,7 @@ def test_stdin_belongs_to_mcp(home: Path) -> None:
     for option in ("--passphrase-fd", "--token-fd"):
         done = mitai(home, *serving(home), option, "0", "--passphrase-file", str(home / "secret"))
         assert (done.returncode, done.stdout) == (ExitCode.LOCKED, "")
+        assert "belong to MCP" in done.stderr
 
 
 def test_one_name_is_served_once(home: Path) -> None:
