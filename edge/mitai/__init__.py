@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from mitai.retrieve import Hit
     from mitai.storage.ledger import DisclosureRecord
     from mitai.storage.records import DocumentRecord, Removal
+    from mitai.storage.revelations import RevelationRecord
+    from mitai.storage.texts import Text
     from mitai.transport import (
         AsyncHttpxSealedTransport,
         AsyncSealedTransport,
@@ -80,8 +82,10 @@ __all__ = [
     "Progress",
     "Receipt",
     "Removal",
+    "RevelationRecord",
     "SealedTransport",
     "Support",
+    "Text",
     "TrustPolicy",
     "VerificationReport",
     "__version__",
@@ -119,8 +123,10 @@ _HOMES = {
     "Progress": "mitai.ingestion",
     "Receipt": "mitai_crypto.receipt",
     "Removal": "mitai.storage.records",
+    "RevelationRecord": "mitai.storage.revelations",
     "SealedTransport": "mitai.transport",
     "Support": "mitai.answering.cite",
+    "Text": "mitai.storage.texts",
     "TrustPolicy": "mitai_crypto.policy",
     "VerificationReport": "mitai_crypto.verify",
     "ask": "mitai.answering.answer",

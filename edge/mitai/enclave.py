@@ -307,16 +307,20 @@ def _whole(answer: SealedAnswer) -> dict[str, object]:
 
 
 def _refusal(answer: SealedAnswer) -> EnclaveRefused | ContextTooLong:
-    """Return the error for a sealed refusal. Its message is not repeated: engines quote the request in it."""
     try:
-        error = _whole(answer).get("error")
+        return refusal_error(answer.status, _whole(answer))
     finally:
         run_now(answer.close())
+
+
+def refusal_error(status: int, body: dict[str, object]) -> EnclaveRefused | ContextTooLong:
+    """Return the error for a sealed refusal. Its message is not repeated: engines quote the request in it."""
+    error = body.get("error")
     told = error if isinstance(error, dict) else {}
     code, message = told.get("code"), told.get("message")
     if code == _TOO_LONG_CODE or (isinstance(message, str) and _TOO_LONG_WORDS in message):
         return ContextTooLong("The messages are longer than the model's context.")
     name = code if isinstance(code, str) else told.get("type")
-    reason = f"{name}, status {answer.status}" if isinstance(name, str) else f"status {answer.status}"
-    hint = "Check the access token." if answer.status == _UNAUTHORIZED else None
-    return EnclaveRefused(f"The enclave refused the request ({reason}).", status=answer.status, hint=hint)
+    reason = f"{name}, status {status}" if isinstance(name, str) else f"status {status}"
+    hint = "Check the access token." if status == _UNAUTHORIZED else None
+    return EnclaveRefused(f"The enclave refused the request ({reason}).", status=status, hint=hint)

@@ -11,7 +11,9 @@
     │   ├── KnowledgeBaseTooNew      a newer version of Mitai made it
     │   ├── KnowledgeBaseBusy        another process is writing
     │   ├── StorageFailed            the disk refused: full, read-only, gone
-    │   └── DocumentNotFound         no such document in it
+    │   ├── DocumentNotFound         no such document in it
+    │   ├── TextRefused              a text, its key or its metadata cannot be stored as it is
+    │   └── PassagesStay             its passages may not go to a model that nobody attested
     ├── LoadError                    a file gave no document (`mitai_ingest.errors`)
     │   ├── UnreadableFile
     │   ├── OutsideRoots
@@ -31,6 +33,7 @@
     │   ├── ModelDataError
     │   └── ModelMismatch            the knowledge base was made with another embedding model
     ├── ContextTooLong               question and passages do not fit into the model's context
+    ├── ContentRefused               a message holds something else than text
     ├── ChannelError                 the sealed channel could not be used (`mitai_crypto.errors`)
     │   ├── EnclaveUnreachable       nothing answers at that address; nothing was sent
     │   │   └── DeliveryUnknown      the connection broke after a sealed request was handed over
@@ -50,6 +53,9 @@
     │   ├── TeeUnavailable
     │   └── VerificationFailed
     ├── PaddingError                 a size or cadence that cannot be asked for
+    ├── ArgumentRefused              a client of the MCP server asked for something that cannot be
+    ├── ExtraMissing                 an optional part of Mitai is not installed
+    ├── TracingRefused               a tracer would send questions and passages away unsealed
     ├── SecretUnavailable            a passphrase or token was needed and could not be had
     ├── StageFailed                  the cloud side of the demo did not start
     └── ReceiptError                 a receipt is missing, malformed, or not of this exchange (`mitai_crypto.errors`)
@@ -99,9 +105,11 @@ from mitai_ingest.errors import (
 )
 
 __all__ = [
+    "ArgumentRefused",
     "AttestationError",
     "BhttpError",
     "ChannelError",
+    "ContentRefused",
     "ContextTooLong",
     "DamagedDocument",
     "DecapsulationError",
@@ -114,6 +122,7 @@ __all__ = [
     "EncryptedDocument",
     "EvidenceError",
     "EvidenceExpired",
+    "ExtraMissing",
     "HpkeError",
     "IncompleteAnswer",
     "KeyConfigError",
@@ -137,6 +146,7 @@ __all__ = [
     "PaddingError",
     "ParserCrashed",
     "ParserTimeout",
+    "PassagesStay",
     "PassphraseRefused",
     "PlaintextRefused",
     "PolicyError",
@@ -145,6 +155,8 @@ __all__ = [
     "StageFailed",
     "StorageFailed",
     "TeeUnavailable",
+    "TextRefused",
+    "TracingRefused",
     "TruncatedMessage",
     "UndecodableText",
     "UnknownModel",
@@ -226,6 +238,18 @@ class DocumentNotFound(KnowledgeBaseError):
     default_hint = "`mitai kb info` lists the documents with their numbers."
 
 
+class TextRefused(KnowledgeBaseError):
+    """A text, its key or its metadata cannot be stored so that it comes back as it was."""
+
+    default_hint = "Keys are 1 to 512 characters; metadata is JSON: strings, finite numbers, true, false, null, lists."
+
+
+class PassagesStay(KnowledgeBaseError):
+    """The passages of this knowledge base may not go to a model that nobody attested."""
+
+    default_hint = "Ask a question instead; or let its passages go: mitai kb set NAME --reveal-passages"
+
+
 class ModelMismatch(ModelError):
     """The knowledge base was made with another embedding model: its vectors cannot be compared with this one's."""
 
@@ -236,6 +260,12 @@ class ContextTooLong(MitaiError):
     """Question and passages do not fit into the model's context."""
 
     default_hint = "Ask a shorter question, use fewer passages, or use an enclave whose model has a longer context."
+
+
+class ContentRefused(MitaiError):
+    """A message holds something else than text."""
+
+    default_hint = "Only text is sent: no images, sound or files. Nothing left the device."
 
 
 class EnclaveUnreachable(ChannelError):
@@ -278,6 +308,34 @@ class PaddingError(MitaiError):
     """A padding was asked for that the channel does not know."""
 
     default_hint = "Sizes are powers of two; a cadence is in milliseconds. The defaults are a good choice."
+
+
+class ArgumentRefused(MitaiError):
+    """A client of the MCP server asked for something that cannot be."""
+
+    default_hint = "The tool's input schema says what it takes."
+
+
+class ExtraMissing(MitaiError):
+    """An optional part of Mitai is not installed.
+
+    Args:
+        extra: The name of the extra.
+    """
+
+    def __init__(self, extra: str) -> None:
+        super().__init__(
+            f"this part of Mitai needs the extra {extra!r}", hint=f"Install it: pip install 'mitai[{extra}]'"
+        )
+        self.extra = extra
+
+    default_hint = "Install the extra that is named."
+
+
+class TracingRefused(MitaiError):
+    """A tracer is on that would send questions and passages away unsealed."""
+
+    default_hint = "Unset LANGSMITH_TRACING, LANGCHAIN_TRACING_V2 and their kin; or say allow_tracing=True."
 
 
 class SecretUnavailable(MitaiError):

@@ -41,7 +41,11 @@ BUSY_TIMEOUT_SECONDS: Final = 5.0
 VERIFY_ON_OPEN_BYTES: Final = 512 * 1024 * 1024  # a larger file is verified page by page, as it is read
 
 # -- §5 schema
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
+TEXT_FOLDER: Final = "texts"  # relative, where the paths of files are absolute: the two never meet
+MAX_TEXT_KEY_CHARACTERS: Final = 512
+MAX_METADATA_BYTES: Final = 65_536
+MAX_CLIENT_CHARACTERS: Final = 100  # of what an MCP client calls itself
 
 # -- §8 tokeniser
 TOKENISER_VERSION: Final = 1

@@ -15,19 +15,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from mitai.embed import default_embedder
-from mitai.errors import KnowledgeBaseExists, KnowledgeBaseNotFound, PassphraseRefused
+from mitai.errors import KnowledgeBaseExists, KnowledgeBaseNotFound, ModelMismatch, PassphraseRefused
 from mitai.formats import BUSY_TIMEOUT_SECONDS, DATABASE_FILE, FOLDER_MODE, KEYSLOTS_FILE
 from mitai.hardening import harden_process
 from mitai.ingestion import Ingestion
 from mitai.keyslots import keys, private_file
 from mitai.keyslots.passphrase import calibrate
-from mitai.retrieve import retrieve
+from mitai.retrieve import nearest, retrieve
 from mitai.storage.store import Store
+from mitai.storage.texts import Text
 from mitai.storage.vectors import StoredVectors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -38,6 +41,8 @@ if TYPE_CHECKING:
     from mitai.retrieve import Hit
     from mitai.storage.ledger import Ledger
     from mitai.storage.records import DocumentRecord, Removal
+    from mitai.storage.revelations import Revelations
+    from mitai.storage.texts import TextRecord
 
 _RANDOM_SUFFIX_BYTES = 6
 
@@ -57,6 +62,7 @@ class KnowledgeBaseInfo:
         dimension: Of the vectors; 0 before the first document.
         slots: The kinds of its key slots, in order.
         size: Of its files on disk, in bytes.
+        reveals_passages: Whether passages may go to a model that nobody attested.
     """
 
     name: str
@@ -69,6 +75,7 @@ class KnowledgeBaseInfo:
     dimension: int
     slots: tuple[str, ...]
     size: int
+    reveals_passages: bool
 
 
 class KnowledgeBase:
@@ -241,6 +248,20 @@ class KnowledgeBase:
         """Return the disclosure ledger."""
         return self._store.ledger
 
+    @property
+    def revelations(self) -> Revelations:
+        """Return what clients with models of their own were given (`docs/spec/mcp.md`)."""
+        return self._store.revelations
+
+    @property
+    def reveals_passages(self) -> bool:
+        """Tell whether passages may go to a model that nobody attested; asked of the database each time."""
+        return self._store.reveals_passages()
+
+    def set_reveal_passages(self, *, allowed: bool) -> None:
+        """Decide whether passages may go to a model that nobody attested (`docs/spec/mcp.md` §3)."""
+        self._store.set_reveal_passages(allowed=allowed)
+
     def ingest(
         self,
         paths: Iterable[Path],
@@ -277,6 +298,58 @@ class KnowledgeBase:
         (vector,) = self.embedder.embed_queries([query])
         return retrieve(self._store, self._vectors, query, vector, k)
 
+    def nearest(self, query: str | Sequence[float], *, k: int = 8) -> list[Hit]:
+        """Return the `k` passages nearest to a text or a vector by meaning alone; the score of a hit is the cosine.
+
+        Raises:
+            ModelMismatch: The stored vectors are of another model, or of another dimension.
+        """
+        if k < 1 or self._store.model_id() is None:
+            return []
+        self._store.require_model(self.embedder.model_id)
+        if isinstance(query, str):
+            (vector,) = self.embedder.embed_queries([query.encode("utf-8", "replace").decode()])
+        else:
+            vector = np.asarray(query, np.float32)
+            vector /= np.linalg.norm(vector) or 1.0
+        if vector.shape != (self._store.dimension(),):
+            raise ModelMismatch(f"a vector of this knowledge base has {self._store.dimension()} components")
+        return nearest(self._store, self._vectors, vector, k)
+
+    def put_texts(self, texts: Sequence[Text]) -> None:
+        """Store texts of a program, each as a document of one passage; all or none.
+
+        Args:
+            texts: A text with the key of an older one takes its place.
+
+        Raises:
+            ModelMismatch: The stored vectors are of another model.
+            KnowledgeBaseBusy: Another process kept the write lock; nothing was changed.
+        """
+        self._store.require_model(self.embedder.model_id)
+        if texts:
+            vectors = self.embedder.embed_passages([text.text for text in texts])
+            tokens = [self.embedder.count_tokens(text.text) for text in texts]
+            self._store.put_texts(texts, vectors, tokens, model_id=self.embedder.model_id)
+
+    def texts(self, keys: Iterable[str]) -> list[Text]:
+        """Return the texts with these keys, in this order; keys that are not there are left out."""
+        ids = self._store.text_ids(keys)
+        records, contents = self._store.texts.of_documents(ids.values()), self._store.texts.content(ids.values())
+        return [Text(key, contents[number], records[number].metadata) for key, number in ids.items()]
+
+    def texts_of(self, hits: Iterable[Hit]) -> dict[int, TextRecord]:
+        """Return keys and metadata of those hits that are texts of a program, by document."""
+        return self._store.texts.of_documents(hit.document.document_id for hit in hits)
+
+    def remove_texts(self, keys: Iterable[str]) -> Removal:
+        """Remove the texts with these keys, and everything here that quotes them; unknown keys are ignored."""
+        return self._store.remove_documents(self._store.text_ids(keys).values())
+
+    def passages_within(self, text: str) -> tuple[int, ...]:
+        """Return the passages that stand word for word in `text`: for the ledger of what a program composed."""
+        return self._store.passages_within(text)
+
     def documents(self) -> list[DocumentRecord]:
         """Return all documents in the order in which they were first ingested."""
         return self._store.documents()
@@ -304,6 +377,7 @@ class KnowledgeBase:
             dimension=self._store.dimension(),
             slots=tuple(slot.kind.value for slot in self._slots.slots),
             size=sum(file.stat().st_size for file in self._path.iterdir()),
+            reveals_passages=self.reveals_passages,
         )
 
     def check(self) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from mitai.storage.records import DocumentRecord
+    from mitai.storage.records import DocumentRecord, PassageRecord
     from mitai.storage.store import Store
     from mitai.storage.vectors import StoredVectors
 
@@ -104,8 +104,31 @@ def retrieve(store: Store, vectors: StoredVectors, query: str, query_vector: NDA
         scripts = {number: passage.script for number, passage in passages.items()}
         best = fuse(lexical, dense, query=detect_script(query), scripts=scripts)[:k]
         documents = store.documents_of(passages[line.passage_id].document_id for line in best)
+    return _hits(best, passages, documents)
+
+
+def nearest(store: Store, vectors: StoredVectors, query_vector: NDArray[np.float32], k: int) -> list[Hit]:
+    """Find the `k` passages nearest to a vector, on one snapshot; the score of a hit is their cosine.
+
+    Args:
+        store: The knowledge base.
+        vectors: Its vectors in memory.
+        query_vector: Unit length, float32 [dimension].
+        k: How many hits at most.
+    """
+    with store.database.read():
+        found = vectors.search(query_vector, k)
+        passages = store.passages_of(passage for passage, _ in found)
+        documents = store.documents_of(passage.document_id for passage in passages.values())
+    lines = [Fused(passage, score, None, rank) for rank, (passage, score) in enumerate(found, 1)]
+    return _hits(lines, passages, documents)
+
+
+def _hits(
+    lines: Sequence[Fused], passages: Mapping[int, PassageRecord], documents: Mapping[int, DocumentRecord]
+) -> list[Hit]:
     hits = []
-    for line in best:
+    for line in lines:
         passage = passages[line.passage_id]
         hits.append(
             Hit(

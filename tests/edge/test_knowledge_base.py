@@ -31,6 +31,7 @@ from mitai.errors import (
 from mitai.keyslots import keychain
 from mitai.keyslots.passphrase import derive_key
 from mitai.knowledge_base import KnowledgeBase
+from mitai.storage.texts import Text
 from support import canary
 from support.embedder import HashingEmbedder
 from support.knowledge_bases import CHEAP, PASSPHRASE, outgoing
@@ -419,3 +420,29 @@ def test_the_pinned_model_finds_across_languages(tmp_path: Path) -> None:
         ):
             assert made.search(query, k=3)[0].document.name == name
         assert "handbook.md" in [hit.document.name for hit in made.search("员工每年有多少天带薪年假？", k=4)]
+
+
+def test_texts_of_a_program_are_searched_kept_and_removed_like_documents(tmp_path: Path) -> None:
+    texts = [
+        Text("lease/7", "The office lease ends on 30 June.", {"year": 2026}),
+        Text("报销", "差旅报销须在返回后十个工作日内提交。"),
+        Text("保固", "本產品的保固期限為三十個月。"),
+    ]
+    with create(tmp_path / "kb") as kb:
+        kb.put_texts(texts)
+        kb.put_texts([])
+    with reopen(tmp_path / "kb") as kb:
+        assert kb.texts(["保固", "nothing", "lease/7"]) == [texts[2], texts[0]]
+        for text in texts:
+            (hit,) = kb.search(text.text, k=1)
+            assert (hit.text, kb.texts_of([hit])[hit.document.document_id].key) == (text.text, text.key)
+            assert kb.nearest(text.text, k=1)[0].score == pytest.approx(1.0, abs=1e-5)
+            assert kb.passages_within(f"Answer from this:\n{text.text}\n") == (hit.passage_id,)
+        assert kb.remove_texts(["报销", "nothing"]).passages == 1
+        assert kb.texts(["报销"]) == []
+        assert kb.info().documents == 2
+        kb.check()
+    with reopen(tmp_path / "kb", embedder=HashingEmbedder("another")) as kb:
+        for change in (lambda: kb.put_texts(texts), lambda: kb.nearest("x")):
+            with pytest.raises(ModelMismatch):
+                change()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 import httptools
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 WORDS = ("The", " retention", " period", " is", " 14", " days", ".", " 保存期限", "为十四天", "。")
@@ -32,6 +33,7 @@ class Behaviour:
         content_type: Instead of the usual media type.
         with_finish: Whether the last event names a finish reason.
         padding: Bytes of filling inside a JSON answer.
+        reply: Makes the message from the request instead of `words`, as an engine with tools and schemas does.
     """
 
     words: tuple[str, ...] = WORDS
@@ -43,6 +45,7 @@ class Behaviour:
     content_type: str | None = None
     with_finish: bool = True
     padding: int = 0
+    reply: Callable[[dict[str, object]], dict[str, object]] | None = None
 
 
 @dataclass
@@ -144,13 +147,12 @@ class UpstreamSimulator:
         elif request.document.get("stream"):
             await self._stream(behaviour, request, writer)
         else:
-            message = {
-                "role": "assistant",
-                "content": "".join(behaviour.words),
-                "pad": "x" * behaviour.padding,
-            }
+            message: dict[str, object] = {"role": "assistant", "content": "".join(behaviour.words)}
+            if behaviour.reply is not None:
+                message |= behaviour.reply(request.document)
+            message["pad"] = "x" * behaviour.padding
             whole = {
-                "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+                "choices": [{"index": 0, "message": message, "finish_reason": _finish(message)}],
                 "usage": {"prompt_tokens": 7, "completion_tokens": len(behaviour.words)},
             }
             kind = behaviour.content_type or "application/json"
@@ -162,7 +164,13 @@ class UpstreamSimulator:
             "\r\ntransfer-encoding: chunked\r\ncontent-encoding: identity\r\nserver: engine/1\r\n\r\n"
         )
         writer.write(head.encode())
-        for index, word in enumerate(behaviour.words):
+        if behaviour.reply is not None:
+            message = behaviour.reply(request.document)
+            for delta in _deltas(message):
+                _send_event(writer, json.dumps({"choices": [{"index": 0, "delta": delta}]}, ensure_ascii=False))
+            last_choice = {"index": 0, "delta": {}, "finish_reason": _finish(message)}
+            _send_event(writer, json.dumps({"choices": [last_choice]}))
+        for index, word in enumerate(behaviour.words if behaviour.reply is None else ()):
             if behaviour.die_after is not None and index >= behaviour.die_after:
                 await writer.drain()
                 return
@@ -177,6 +185,27 @@ class UpstreamSimulator:
         _send_event(writer, "[DONE]")
         writer.write(b"0\r\n\r\n")
         await writer.drain()
+
+
+def _finish(message: dict[str, object]) -> str:
+    return "tool_calls" if message.get("tool_calls") else "stop"
+
+
+def _deltas(message: dict[str, object]) -> Iterator[dict[str, object]]:
+    """Cut a message into pieces as vLLM does: text first, then each call's name and its arguments in two parts."""
+    yield {"role": "assistant", "content": ""}
+    text = str(message.get("content") or "")
+    yield from ({"content": text[start : start + 5]} for start in range(0, len(text), 5))
+    for index, call in enumerate(message.get("tool_calls") or ()):
+        name, arguments = call["function"]["name"], call["function"]["arguments"]
+        half = len(arguments) // 2
+        yield {
+            "tool_calls": [
+                {"index": index, "id": call["id"], "type": "function", "function": {"name": name, "arguments": ""}}
+            ]
+        }
+        for part in (arguments[:half], arguments[half:]):
+            yield {"tool_calls": [{"index": index, "function": {"arguments": part}}]}
 
 
 class _Parser:

@@ -84,6 +84,7 @@ def info(
                 "name": facts.name,
                 "created": facts.created,
                 "model": facts.model_id,
+                "reveal_passages": facts.reveals_passages,
                 "documents": [
                     {
                         "id": d.document_id,
@@ -100,6 +101,7 @@ def info(
         return
     stdout.print(f"[bold]{safe(facts.name)}[/]: {facts.documents} documents, {facts.passages} passages")
     stdout.print(f"created {_day(facts.created)} · embedding model {safe(facts.model_id or 'none yet')}")
+    stdout.print(_revealing(allowed=facts.reveals_passages))
     table = Table(box=None, header_style="dim")
     for column in ("id", "document", "title", "type", "passages", "ingested"):
         table.add_column(column, justify="right" if column in {"id", "passages"} else "left", overflow="fold")
@@ -107,6 +109,26 @@ def info(
         cells = (str(d.document_id), d.name, d.title, d.media_type, str(d.passage_count), _day(d.ingested))
         table.add_row(*map(safe, cells))
     stdout.print(table)
+
+
+@app.command("set", epilog="Example: mitai kb set handbook --reveal-passages")
+def set_(
+    name: NameArgument,
+    reveal_passages: Annotated[
+        bool,
+        typer.Option(
+            "--reveal-passages/--no-reveal-passages",
+            help="Whether an MCP client may be given passages word for word: its model is not attested.",
+        ),
+    ],
+    passphrase_fd: PassphraseFdOption = None,
+    passphrase_file: PassphraseFileOption = None,
+    keychain: KeychainOption = False,
+) -> None:
+    """Change a setting of a knowledge base; it is kept inside, encrypted, and holds from the next request on."""
+    with open_knowledge_base(name, KeySource(passphrase_fd, passphrase_file, keychain)) as kb:
+        kb.set_reveal_passages(allowed=reveal_passages)
+    stdout.print(_revealing(allowed=reveal_passages))
 
 
 @app.command(epilog="Example: mitai kb remove handbook · mitai kb remove handbook --document 3")
@@ -141,6 +163,12 @@ def _require_absent(path: Path) -> None:
     # Before the passphrase is asked for; creating checks once more.
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise KnowledgeBaseExists(f"{path} exists already")
+
+
+def _revealing(*, allowed: bool) -> str:
+    if allowed:
+        return "[bold yellow]MCP clients are given passages word for word[/] [dim](--no-reveal-passages ends it)[/]"
+    return "MCP clients are given no passages, only answers [dim](--reveal-passages changes it)[/]"
 
 
 def _day(seconds: int) -> str:

@@ -12,6 +12,7 @@ from rich.table import Table
 from mitai.cli.opening import KeySource, open_knowledge_base
 from mitai.cli.options import JsonOption, KeychainOption, KnowledgeBaseOption, PassphraseFdOption, PassphraseFileOption
 from mitai.cli.output import print_json, safe, stderr, stdout
+from mitai.cli.revelations import print_revealed, print_revelations, revelation_as_json
 
 if TYPE_CHECKING:
     from mitai.storage.ledger import DisclosureRecord
@@ -24,24 +25,37 @@ def ledger(
     show: Annotated[
         int | None, typer.Option("--show", help="Show one row in full, with the text that was sent.", metavar="N")
     ] = None,
+    show_revealed: Annotated[
+        int | None,
+        typer.Option("--show-revealed", help="Show what an MCP client was given, in full.", metavar="N"),
+    ] = None,
     passphrase_fd: PassphraseFdOption = None,
     passphrase_file: PassphraseFileOption = None,
     keychain: KeychainOption = False,
     json_: JsonOption = False,
 ) -> None:
-    """List what left the device: when, to which measurement, under which policy, with which outcome."""
+    """List what left the device: when, to which measurement, under which policy, with which outcome.
+
+    Then what MCP clients were given in the clear: their models are not attested.
+    """
     with open_knowledge_base(kb, KeySource(passphrase_fd, passphrase_file, keychain)) as base:
         rows = base.ledger.list_disclosures()
+        revealed = base.revelations.list_revelations()
+    if show_revealed is not None:
+        print_revealed(revealed, show_revealed, as_json=json_)
+        return
     if show is not None:
         rows = [row for row in rows if row.disclosure_id == show]
         if not rows:
             raise typer.BadParameter(f"there is no row {show}", param_hint="--show")
     if json_:
-        print_json({"disclosures": [_as_json(row, with_text=show is not None) for row in rows]})
+        told = {"disclosures": [_as_json(row, with_text=show is not None) for row in rows]}
+        print_json(told if show is not None else told | {"revelations": [revelation_as_json(row) for row in revealed]})
     elif show is not None:
         _print_row(rows[0])
     else:
         _print_rows(rows)
+        print_revelations(revealed)
 
 
 def _as_json(row: DisclosureRecord, *, with_text: bool) -> dict[str, object]:

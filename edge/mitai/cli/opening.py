@@ -33,15 +33,23 @@ class KeySource:
         return ask_passphrase(prompt, confirm=confirm)
 
 
-def open_knowledge_base(name: str, source: KeySource) -> KnowledgeBase:
-    """Open a knowledge base; the passphrase is asked for only where nothing else opens it."""
+def open_knowledge_base(name: str, source: KeySource, *, passphrase: str | None = None) -> KnowledgeBase:
+    """Open a knowledge base; the passphrase is asked for only where nothing else opens it.
+
+    Args:
+        name: A name or a path.
+        source: Where the key comes from.
+        passphrase: The passphrase of `source`, where it was read before.
+    """
     from mitai.knowledge_base import KnowledgeBase
 
     path = knowledge_base_path(name)
     KnowledgeBase.require(path)
     if source.keychain:
         return KnowledgeBase.open(path, keychain=True)
-    return KnowledgeBase.open(path, passphrase=source.passphrase(f"Passphrase of {path.name}"))
+    if passphrase is None:
+        passphrase = source.passphrase(f"Passphrase of {path.name}")
+    return KnowledgeBase.open(path, passphrase=passphrase)
 
 
 def open_enclave(url: str, policy: Path, *, token_fd: int | None, token_file: Path | None) -> EnclaveClient:

@@ -2,7 +2,48 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+TEXTS: Final = (
+    """
+    CREATE TABLE texts (
+        document_id INTEGER PRIMARY KEY REFERENCES documents (id),
+        key         TEXT NOT NULL UNIQUE,
+        metadata    TEXT NOT NULL
+    ) STRICT
+    """,
+)
+
+# As in the ledger of disclosures: ids for good, text in a table of its own, no foreign keys to what may be removed.
+REVELATIONS: Final = (
+    """
+    CREATE TABLE revelations (
+        id     INTEGER PRIMARY KEY AUTOINCREMENT,
+        time   INTEGER NOT NULL,
+        client TEXT NOT NULL,
+        tool   TEXT NOT NULL
+    ) STRICT
+    """,
+    """
+    CREATE TABLE revealed_passages (
+        revelation_id INTEGER NOT NULL REFERENCES revelations (id),
+        position      INTEGER NOT NULL,
+        passage_id    INTEGER NOT NULL,
+        document_id   INTEGER NOT NULL,
+        PRIMARY KEY (revelation_id, position)
+    ) STRICT, WITHOUT ROWID
+    """,
+    "CREATE INDEX revealed_documents ON revealed_passages (document_id)",
+    """
+    CREATE TABLE revealed_text (
+        revelation_id INTEGER PRIMARY KEY REFERENCES revelations (id),
+        text          TEXT NOT NULL
+    ) STRICT
+    """,
+)
 
 TABLES: Final = (
     """
@@ -78,7 +119,12 @@ TABLES: Final = (
         text          TEXT NOT NULL
     ) STRICT
     """,
+    *TEXTS,
+    *REVELATIONS,
 )
+
+MIGRATIONS: Final[Mapping[int, tuple[str, ...]]] = {2: (*TEXTS, *REVELATIONS)}
+"""What makes a database of the version before into one of this version."""
 
 LEXICAL: Final = (
     "CREATE VIRTUAL TABLE lexical USING fts5 (terms, content='', detail=full, tokenize='ascii')",

@@ -25,7 +25,9 @@ from mitai.storage.database import Database
 from mitai.storage.ledger import Ledger
 from mitai.storage.lexical import LexicalIndex
 from mitai.storage.records import DOCUMENT_COLUMNS, PASSAGE_COLUMNS, Change, Removal, document_record, passage_record
-from mitai.storage.schema import TABLES
+from mitai.storage.revelations import Revelations
+from mitai.storage.schema import MIGRATIONS, TABLES
+from mitai.storage.texts import Texts, text_document, text_path
 from mitai.text.script import detect_script
 from mitai.text.tokens import index_text
 
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from mitai.keyslots.keys import RootKey
     from mitai.storage.database import Row
     from mitai.storage.records import DocumentRecord, PassageRecord
+    from mitai.storage.texts import Text
     from mitai_ingest.document import Document, Passage
 
 _VECTOR_TYPE = np.dtype("<f4")
@@ -67,12 +70,16 @@ class Store:
         database: The connection.
         lexical: The lexical index.
         ledger: The disclosure ledger.
+        revelations: What clients with models of their own were given.
+        texts: The texts that a program added.
     """
 
     def __init__(self, database: Database, root: RootKey) -> None:
         self.database = database
         self.lexical = LexicalIndex(database)
         self.ledger = Ledger(database)
+        self.revelations = Revelations(database)
+        self.texts = Texts(database)
         self._hash_key = root.content_hash_key()
 
     @classmethod
@@ -102,6 +109,7 @@ class Store:
         try:
             store = cls(database, root)
             store._check_identity(root.kb_id)
+            store._migrate()
             if store.lexical.is_outdated():
                 store.lexical.rebuild_if_outdated()
         except BaseException:
@@ -168,14 +176,64 @@ class Store:
         Raises:
             DocumentNotFound: There is none of that number.
         """
+        return self.remove_documents([document_id])
+
+    def remove_documents(self, document_ids: Iterable[int]) -> Removal:
+        """Remove documents as `remove_document` does, in one transaction: all of them or none.
+
+        Raises:
+            DocumentNotFound: There is none of one of the numbers.
+        """
+        passages = sent_texts = 0
         with self.database.write():
             self._require_own_terms()
-            count = self._delete_passages(document_id)
-            sent_texts = self.ledger.forget_text_of(document_id)
-            if not self.database.rows("DELETE FROM documents WHERE id = ? RETURNING id", (document_id,)):
-                raise DocumentNotFound(f"there is no document {document_id}")
+            for document_id in document_ids:
+                passages += self._delete_passages(document_id)
+                sent_texts += self.ledger.forget_text_of(document_id) + self.revelations.forget_text_of(document_id)
+                self.texts.forget(document_id)
+                if not self.database.rows("DELETE FROM documents WHERE id = ? RETURNING id", (document_id,)):
+                    raise DocumentNotFound(f"there is no document {document_id}")
             self._next_generation()
-        return Removal(count, sent_texts, purged=self.database.checkpoint())
+        return Removal(passages, sent_texts, purged=self.database.checkpoint())
+
+    def put_texts(
+        self, texts: Sequence[Text], vectors: NDArray[np.float32], tokens: Sequence[int], *, model_id: str
+    ) -> None:
+        """Store texts, each as a document of one passage, instead of older ones of the same keys; all or none.
+
+        Args:
+            texts: The texts.
+            vectors: float32, one row of unit length per text.
+            tokens: The length of each text.
+            model_id: The model that made the vectors.
+
+        Raises:
+            ModelMismatch: The knowledge base has vectors of another model.
+            KnowledgeBaseBusy: Another process is writing; nothing was changed.
+        """
+        changes = set()
+        with self.database.write():
+            for text, vector, length in zip(texts, vectors, tokens, strict=True):
+                document, passage = text_document(text, length)
+                changes.add(self.put_document(document, [passage], vector[np.newaxis, :], model_id=model_id))
+                self.texts.put(self.document_id_at(document.path), text)
+        if Change.REPLACED in changes:
+            self.database.checkpoint()  # so that replaced text leaves the log too
+
+    def text_ids(self, keys: Iterable[str]) -> dict[str, int]:
+        """Return the documents of texts by key; keys that are not there are left out."""
+        hashes = {self._path_hash(text_path(key)): key for key in keys}
+        found = {}
+        for path_hash, key in hashes.items():
+            row = self.database.row("SELECT id FROM documents WHERE path_hash = ?", (path_hash,))
+            if row is not None:
+                found[key] = cast("int", row[0])
+        return found
+
+    def passages_within(self, text: str) -> tuple[int, ...]:
+        """Return the passages that stand word for word in `text`, ascending; reads every passage."""
+        found = self.database.rows("SELECT id FROM passages WHERE text <> '' AND instr(?, text) ORDER BY id", (text,))
+        return tuple(cast("int", row[0]) for row in found)
 
     def documents(self) -> list[DocumentRecord]:
         """Return all documents in the order in which they were first ingested."""
@@ -261,6 +319,18 @@ class Store:
         if stored not in {None, model_id}:
             raise ModelMismatch(f"this knowledge base was made with the embedding model {stored}, not {model_id}")
 
+    def reveals_passages(self) -> bool:
+        """Tell whether passages may go to a model that nobody attested; no is what an absent or odd value means."""
+        return self._meta("reveal_passages") == "yes"
+
+    def set_reveal_passages(self, *, allowed: bool) -> None:
+        """Decide whether passages may go to a model that nobody attested."""
+        with self.database.write():
+            self.database.insert(
+                "INSERT INTO meta VALUES ('reveal_passages', ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+                ("yes" if allowed else "no",),
+            )
+
     def count(self) -> tuple[int, int]:
         """Return the number of documents and of passages."""
         row = self.database.row("SELECT count(*), coalesce(sum(passage_count), 0) FROM documents")
@@ -299,6 +369,15 @@ class Store:
             raise KnowledgeBaseDamaged("the database is not that of this knowledge base")
         if int(version) > SCHEMA_VERSION:
             raise KnowledgeBaseTooNew(f"the knowledge base has schema {version}; this version knows {SCHEMA_VERSION}")
+
+    def _migrate(self) -> None:
+        """Bring a database of an older version to this one, in one transaction."""
+        if int(self._meta("schema") or 0) == SCHEMA_VERSION:
+            return
+        with self.database.write():
+            for version in range(int(self._meta("schema") or 0) + 1, SCHEMA_VERSION + 1):
+                self.database.script(MIGRATIONS[version])
+            self.database.rows("UPDATE meta SET value = ? WHERE key = 'schema'", (str(SCHEMA_VERSION),))
 
     def _meta(self, key: str) -> str | None:
         row = self.database.row("SELECT value FROM meta WHERE key = ?", (key,))
