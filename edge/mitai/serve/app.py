@@ -17,7 +17,7 @@ from mitai.serve.access import HEALTH_PATH, Access
 from mitai.serve.forward import Forwarder
 from mitai.serve.guard import Guard
 from mitai.serve.knowledge import PREFIX, KnowledgeBases
-from mitai.serve.problems import Problem, bad_value, problem_of
+from mitai.serve.problems import Problem, bad_value, internal_problem, problem_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,7 +65,12 @@ def build_app(endpoint: Endpoint, log: ServeLog) -> Guard:
             Route("/v1/models", routes.models, methods=["GET"]),
             Route(HEALTH_PATH, routes.health, methods=["GET"]),
         ],
-        exception_handlers={HTTPException: _http_error, MitaiError: _our_error, Problem: _problem},
+        exception_handlers={
+            HTTPException: _http_error,
+            MitaiError: _our_error,
+            Problem: _problem,
+            Exception: _internal,
+        },
     )
     app.router.redirect_slashes = False
     return Guard(app, Access(hosts=endpoint.hosts, token=endpoint.token), log, endpoint.upstream.attested)
@@ -145,6 +150,11 @@ async def _our_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, MitaiError):
         raise error
     return problem_of(error).response()
+
+
+async def _internal(request: Request, error: Exception) -> Response:
+    del request, error  # the guard logs its class
+    return internal_problem().response()
 
 
 async def _problem(request: Request, error: Exception) -> Response:

@@ -30,7 +30,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 PREFIX: Final = "kb:"
-MAX_ANSWERS: Final = 8  # at once; each keeps a thread while it waits for the enclave
+MAX_THREADS: Final = 8  # each waits for the disk, the embedding model or the enclave
 
 
 class KnowledgeBases:
@@ -48,7 +48,7 @@ class KnowledgeBases:
         self._corpora = corpora
         self._enclave = enclave
         self._passages = passages
-        self._limiter = anyio.CapacityLimiter(MAX_ANSWERS)
+        self._limiter = anyio.CapacityLimiter(MAX_THREADS)
 
     @property
     def models(self) -> list[str]:

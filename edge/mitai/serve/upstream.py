@@ -6,8 +6,11 @@ with `Upstream.client`, whose bytes `LoopTransport` carries through the same poo
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final, cast
+from functools import partial
+from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar, cast
 
 import anyio
 import httpx2
@@ -19,11 +22,14 @@ from mitai.transport.sending import Sender
 from mitai.transport.session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 
     from mitai.transport.wire import Timeouts
     from mitai_crypto.policy import TrustPolicy
     from mitai_crypto.verify import AttestationResult
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 TIMEOUTS: Final[Timeouts] = {
     "connect": CONNECT_TIMEOUT_SECONDS,
@@ -94,7 +100,7 @@ class LoopTransport(httpx2.BaseTransport):
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send a request through the event loop."""
-        response = from_thread.run(self._transport.handle_async_request, request)
+        response = _in_loop(self._transport.handle_async_request, request)
         return httpx2.Response(
             response.status_code,
             headers=response.headers.raw,
@@ -109,11 +115,11 @@ class _LoopStream(httpx2.SyncByteStream):
         self._pieces = aiter(cast("httpx2.AsyncByteStream", response.stream))
 
     def __iter__(self) -> Iterator[bytes]:
-        while piece := from_thread.run(self._next):
+        while piece := _in_loop(self._next):
             yield piece
 
     def close(self) -> None:
-        from_thread.run(self._close)
+        _in_loop(self._close)
 
     async def _next(self) -> bytes:
         async for piece in self._pieces:
@@ -124,6 +130,18 @@ class _LoopStream(httpx2.SyncByteStream):
     async def _close(self) -> None:
         with anyio.CancelScope(shield=True):  # a connection is given back also for a client that went away
             await self._response.aclose()
+
+
+def _in_loop(function: Callable[P, Coroutine[object, None, T]], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run a coroutine function in the event loop that this thread works for.
+
+    Raises:
+        concurrent.futures.CancelledError: The task that waits for this thread was cancelled.
+    """
+    try:
+        return from_thread.run(partial(function, *args, **kwargs))
+    except asyncio.CancelledError:  # which of the two classes comes depends on what was cancelled first
+        raise concurrent.futures.CancelledError from None
 
 
 @asynccontextmanager
