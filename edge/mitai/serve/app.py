@@ -87,7 +87,7 @@ class _Routes:
         if not str(body["model"]).startswith(PREFIX):
             return await self._forward.post(request)
         request.scope["state"]["kind"] = "kb"
-        return await self._knowledge.chat(body, self._upstream.attested)
+        return await self._knowledge.chat(body)
 
     async def plain(self, request: Request) -> Response:
         body = await _json_body(request)

@@ -15,6 +15,7 @@ from mitai.serve.completion import Completion
 from mitai.serve.conversation import parse_question
 from mitai.serve.problems import Problem
 from mitai.serve.stream import DONE_EVENT, EventStream, json_event
+from mitai.serve.upstream import attested_fields
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
@@ -55,12 +56,11 @@ class KnowledgeBases:
         """Return what a client puts into `model`."""
         return [f"{PREFIX}{name}" for name in self._corpora]
 
-    async def chat(self, body: Mapping[str, object], attested: Callable[[], dict[str, str]]) -> Response:
+    async def chat(self, body: Mapping[str, object]) -> Response:
         """Answer a chat request whose model begins with ``kb:``.
 
         Args:
             body: The request's JSON.
-            attested: Returns what is known of the enclave, for the fields of the answer.
 
         Raises:
             Problem: There is no such knowledge base, or it cannot answer such a request.
@@ -75,10 +75,15 @@ class KnowledgeBases:
         if not question.stream:
             async with self._asking(corpus, question) as stream:
                 answer = await self._in_thread(lambda: stream.answer)
-            return JSONResponse(completion.whole(answer), headers=attested())
+            return JSONResponse(completion.whole(answer), headers=self._attested())
         events = self._events(corpus, question, completion)
         first = await anext(events)  # a failure until here is an ordinary error
-        return EventStream(_after(first, events), attested())
+        return EventStream(_after(first, events), self._attested())
+
+    def _attested(self) -> dict[str, str]:
+        """Return the fields that name the enclave that answered; nothing where nothing was sent."""
+        attestation = self._enclave.attestation
+        return {} if attestation is None else attested_fields(attestation)
 
     async def _events(self, corpus: Corpus, question: Question, completion: Completion) -> AsyncGenerator[bytes, None]:
         async with self._asking(corpus, question) as stream:

@@ -76,7 +76,8 @@ class Upstream:
     def attested(self) -> dict[str, str]:
         """Return the fields that say what is known of the enclave right now."""
         kept = self.sender.session.current()
-        return {"mitai-tee": "unverified"} if kept is None else attested_fields(kept.attestation)
+        attestation = self.client.attestation if kept is None else kept.attestation
+        return {"mitai-tee": "unverified"} if attestation is None else attested_fields(attestation)
 
     async def aclose(self) -> None:
         """Close the connections."""

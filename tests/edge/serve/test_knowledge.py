@@ -12,6 +12,7 @@ import openai
 import pytest
 
 from mitai.answering.answer import NOTHING_FOUND
+from mitai_crypto.evidence import TeeKind, measurement_digest
 from support.enclave_simulator import models, streamed
 from support.serving import Served, serving
 
@@ -93,6 +94,17 @@ async def test_a_streamed_answer_with_citations(
     assert chunks[-2].model_extra["mitai"]["simulated"] is True
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_fields_say_what_was_verified(served: Served, simulator: EnclaveSimulator, *, stream: bool) -> None:
+    says(simulator, CASES[0][1])
+    with served.http() as client:
+        body = {"model": MODEL, "messages": [user(CASES[0][0])], "stream": stream}
+        answer = client.post("/v1/chat/completions", json=body)
+    assert answer.headers["mitai-tee"] == "simulated"
+    expected = measurement_digest(TeeKind.SIMULATED, simulator.enclave.quote.registers)
+    assert answer.headers["mitai-measurement"] == expected
+
+
 def test_what_is_not_in_the_passages_is_marked(served: Served, simulator: EnclaveSimulator) -> None:
     says(simulator, "There are 99 days of paid annual leave.")
     with served.openai() as client:
@@ -164,8 +176,8 @@ def test_a_client_that_goes_away_closes_the_row_and_the_connection(
     body = {"model": MODEL, "messages": [user(CASES[0][0])], "stream": True}
     with served.http() as client:
         client.post("/v1/chat/completions", json=body)
-        simulator.misbehaviour.pause = 0.03 if pieces else 1.0
-        client.timeout = 20 if pieces else 1.5
+        simulator.misbehaviour.pause = 0.03 if pieces else 2.0
+        client.timeout = 20 if pieces else 3.5
         try:
             with client.stream("POST", "/v1/chat/completions", json=body) as stream:
                 next(stream.iter_bytes())

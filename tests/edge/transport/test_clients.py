@@ -59,6 +59,7 @@ def test_what_the_environment_says_for_other_services_changes_nothing(
     monkeypatch.setenv("OPENAI_API_KEY", "sk-CANARY-KEY")
     monkeypatch.setenv("OPENAI_BASE_URL", "https://api.canary.example/v1")
     with mitai.sealed_client(simulator.url, policy=simulator.policy(), token="t0ken") as http_client:
+        assert not http_client.trust_env
         assert chat(openai.OpenAI(http_client=http_client)) == TEXT
         assert http_client.get("/v1/models").status_code == 200
     inner = repr(simulator.executed).encode()
