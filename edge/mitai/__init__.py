@@ -16,8 +16,8 @@
             print(citation.file, citation.page, citation.quote)
 
 Nothing is sent before the enclave has proven what it is, and each question is written into the ledger before
-its first byte leaves. For other clients there is `SealedTransport`. Every error is a `MitaiError` with a
-`hint`; the tree is drawn in `mitai.errors`.
+its first byte leaves. For other clients there are `sealed_client` and `SealedTransport`. Every error is a
+`MitaiError` with a `hint`; the tree is drawn in `mitai.errors`.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         HttpxSealedTransport,
         SealedTransport,
     )
+    from mitai.transport.clients import async_sealed_client, sealed_client
     from mitai_crypto.policy import TrustPolicy, parse_policy
     from mitai_crypto.receipt import Receipt
     from mitai_crypto.verify import AttestationResult, VerificationReport
@@ -90,9 +91,11 @@ __all__ = [
     "VerificationReport",
     "__version__",
     "ask",
+    "async_sealed_client",
     "errors",
     "load_policy",
     "parse_policy",
+    "sealed_client",
 ]
 
 _HOMES = {
@@ -130,8 +133,10 @@ _HOMES = {
     "TrustPolicy": "mitai_crypto.policy",
     "VerificationReport": "mitai_crypto.verify",
     "ask": "mitai.answering.answer",
+    "async_sealed_client": "mitai.transport.clients",
     "load_policy": "mitai.policy_file",
     "parse_policy": "mitai_crypto.policy",
+    "sealed_client": "mitai.transport.clients",
 }
 
 

@@ -114,6 +114,12 @@ class EnclaveClient:
     ) -> None:
         self.close()
 
+    @property
+    def attestation(self) -> AttestationResult | None:
+        """Return what is verified of the enclave right now; None where it has to be verified first, or again."""
+        kept = self._sender.session.current()
+        return None if kept is None else kept.attestation
+
     def close(self) -> None:
         """Close the connections."""
         self._wire.close()

@@ -57,6 +57,7 @@
     ├── ExtraMissing                 an optional part of Mitai is not installed
     ├── TracingRefused               a tracer would send questions and passages away unsealed
     ├── SecretUnavailable            a passphrase or token was needed and could not be had
+    ├── ServeFailed                  the local endpoint cannot be opened as asked
     ├── StageFailed                  the cloud side of the demo did not start
     └── ReceiptError                 a receipt is missing, malformed, or not of this exchange (`mitai_crypto.errors`)
 
@@ -152,6 +153,7 @@ __all__ = [
     "PolicyError",
     "ReceiptError",
     "SecretUnavailable",
+    "ServeFailed",
     "StageFailed",
     "StorageFailed",
     "TeeUnavailable",
@@ -342,6 +344,12 @@ class SecretUnavailable(MitaiError):
     """A passphrase or token was needed and could not be had."""
 
     default_hint = "Secrets come from a prompt, --…-fd N, a file of mode 0600, or the keychain."
+
+
+class ServeFailed(MitaiError):
+    """The local endpoint cannot be opened as asked."""
+
+    default_hint = "`mitai serve --help` explains its options; nothing was sent."
 
 
 class StageFailed(MitaiError):

@@ -51,9 +51,11 @@ PUBLIC = [
     "VerificationReport",
     "__version__",
     "ask",
+    "async_sealed_client",
     "errors",
     "load_policy",
     "parse_policy",
+    "sealed_client",
 ]
 HEAVY = ("torch", "faiss", "httpx", "httpx2", "numpy", "sqlcipher3", "cryptography", "opencc", "rapidfuzz")
 

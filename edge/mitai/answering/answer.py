@@ -12,6 +12,7 @@ Spec: `docs/spec/answering.md`.
 from __future__ import annotations
 
 import json
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Protocol
@@ -333,7 +334,7 @@ class _Rows:
             self._end(DisclosureOutcome.INCOMPLETE)
         elif isinstance(error, EnclaveRefused | PlaintextRefused | ContextTooLong):
             self._end(DisclosureOutcome.REFUSED)
-        elif isinstance(error, GeneratorExit | KeyboardInterrupt):
+        elif isinstance(error, GeneratorExit | KeyboardInterrupt | CancelledError):
             self._end(DisclosureOutcome.CLOSED)
         # Anything else leaves the outcome unknown, and the row says so since it was begun.
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mitai import __version__
-from mitai.cli import ask, ingest, knowledge_base, ledger, mcp, search, verify
+from mitai.cli import ask, ingest, knowledge_base, ledger, mcp, search, serve, verify
 from mitai.cli.demo import command as demo
 from mitai.cli.exit_codes import exit_code_for
 from mitai.cli.output import error_as_json, print_error, print_json
@@ -51,6 +51,7 @@ app.command("ask", epilog=ask.EXAMPLES)(ask.ask)
 app.command("verify", epilog=verify.EXAMPLES)(verify.verify)
 app.command("ledger", epilog=ledger.EXAMPLES)(ledger.ledger)
 app.command("mcp", epilog=mcp.EXAMPLES)(mcp.mcp)
+app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
 app.command("demo", epilog=demo.EXAMPLES)(demo.demo)
 
 

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mitai.cli.opening import KeySource, open_enclave, open_knowledge_base
+from mitai.cli.opening import KeySource, chosen_padding, open_enclave, open_knowledge_base
 from mitai.cli.options import (
+    CadenceOption,
     EnclaveOption,
     JsonOption,
     KeychainOption,
     KnowledgeBaseOption,
     LimitOption,
+    NoPaddingOption,
     PassphraseFdOption,
     PassphraseFileOption,
     PolicyOption,
@@ -44,6 +46,8 @@ def ask(
     passphrase_fd: PassphraseFdOption = None,
     passphrase_file: PassphraseFileOption = None,
     keychain: KeychainOption = False,
+    cadence: CadenceOption = None,
+    no_padding: NoPaddingOption = False,
     json_: JsonOption = False,
 ) -> None:
     """Ask a question; the answer streams, then its citations are shown.
@@ -52,7 +56,8 @@ def ask(
     """
     from mitai.answering.answer import ask as ask_corpus
 
-    client = open_enclave(enclave, policy, token_fd=token_fd, token_file=token_file)
+    padding = chosen_padding(no_padding=no_padding, cadence=cadence)
+    client = open_enclave(enclave, policy, token_fd=token_fd, token_file=token_file, padding=padding)
     with client, open_knowledge_base(kb, KeySource(passphrase_fd, passphrase_file, keychain)) as base:
         if client.verify().simulated:
             print_simulated()

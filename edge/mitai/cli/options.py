@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from mitai_crypto.labels import MAX_CADENCE_MILLISECONDS, MIN_CADENCE_MILLISECONDS
+
 KnowledgeBaseOption = Annotated[
     str,
     typer.Option(
@@ -39,4 +41,17 @@ TokenFileOption = Annotated[
 ]
 EnclaveOption = Annotated[
     str, typer.Option("--enclave", envvar="MITAI_ENCLAVE", help="Address of the enclave.", metavar="URL")
+]
+CadenceOption = Annotated[
+    int | None,
+    typer.Option(
+        "--cadence",
+        min=MIN_CADENCE_MILLISECONDS,
+        max=MAX_CADENCE_MILLISECONDS,
+        help="Have answers sent in even steps of this many milliseconds: hides their speed, costs latency.",
+        metavar="MS",
+    ),
+]
+NoPaddingOption = Annotated[
+    bool, typer.Option("--no-padding", help="Show the sizes of questions and answers on the wire as they are.")
 ]

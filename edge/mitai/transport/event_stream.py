@@ -73,6 +73,23 @@ class DoneHoldBack:
         return len(data)
 
 
+class FillingRemover:
+    """Takes the comment line away that fills a frame (`docs/spec/sizes.md` §2), so that readers need not skip it."""
+
+    __slots__ = ("_line_start",)
+
+    def __init__(self) -> None:
+        self._line_start = True
+
+    def remove(self, frame: bytes) -> bytes:
+        """Return what a frame holds besides its filling, which may be nothing."""
+        line_start, self._line_start = self._line_start, frame.endswith(b"\n")
+        start = frame.rfind(b"\n", 0, -1) + 1
+        if self._line_start and (start or line_start) and frame[start : start + 1] == b":":
+            return frame if frame[start + 1 : -1].strip(b" ") else frame[:start]
+        return frame
+
+
 class EventReader:
     """Reads the data of events from bytes in any split."""
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from mitai.errors import ChannelError, IncompleteAnswer, ReceiptError
 from mitai.transport.event_stream import MEDIA_TYPE as EVENT_STREAM
-from mitai.transport.event_stream import DoneHoldBack
+from mitai.transport.event_stream import DoneHoldBack, FillingRemover
 from mitai_crypto.bhttp import Content, Head, Request, ResponseDecoder, encode_request
 from mitai_crypto.labels import (
     AUTHORITY,
@@ -153,7 +153,8 @@ class AnswerReader:
     """
 
     __slots__ = (
-        "_attestation", "_decoder", "_digest", "_framed", "_hold_back", "_request_digest", "_sealed", "_trailers",
+        "_attestation", "_decoder", "_digest", "_filling", "_framed", "_hold_back", "_request_digest", "_sealed",
+        "_trailers",
         "head", "receipt", "signed_receipt",
     )  # fmt: skip
 
@@ -162,6 +163,7 @@ class AnswerReader:
     ) -> None:
         self._sealed = sealed
         self._framed = framed
+        self._filling = FillingRemover()
         self._request_digest = request_digest
         self._attestation = attestation
         self._decoder = ResponseDecoder()
@@ -204,12 +206,17 @@ class AnswerReader:
                 self._verify_frame(event)
                 if self._digest is not None:  # the decoder gives the head first
                     self._digest.update(event.data)
-                released.append(self._hold_back.push(event.data) if self._hold_back else event.data)
+                released.append(self._show(event.data))
             elif isinstance(event, Head):
                 self._begin(event)
             else:
                 self._trailers = event.fields
         return released[0] if len(released) == 1 else b"".join(released)
+
+    def _show(self, data: bytes) -> bytes:
+        if self._hold_back is None:
+            return data
+        return self._hold_back.push(self._filling.remove(data) if self._framed else data)
 
     def _verify_frame(self, piece: Content) -> None:
         """Check that a stream shows only full frames, as it was asked to (`docs/spec/sizes.md` §2)."""

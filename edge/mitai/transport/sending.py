@@ -27,7 +27,8 @@ from mitai_crypto.labels import MEDIA_TYPE_REQUEST, MEDIA_TYPE_RESPONSE, PROBLEM
 from mitai_crypto.strict_json import parse_object
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
+    from typing import TypeAlias
 
     from mitai.padding import Padding
     from mitai.transport.exchange import AnswerReader
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from mitai_crypto.bhttp import Field
     from mitai_crypto.receipt import Receipt
     from mitai_crypto.verify import AttestationResult
+
+    BeforeSend: TypeAlias = Callable[[Outgoing], Awaitable[None] | None]
 
 MAX_PROBLEM_BYTES: Final = 4096
 PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
@@ -168,7 +171,8 @@ class Sender:
         session: What is known about the enclave.
         wire: Reaches it.
         token: The access token; without one the caller's own `authorization` goes.
-        before_send: Is shown everything before it leaves, and may raise to keep it here.
+        before_send: Is shown everything before it leaves, and may raise to keep it here. Over an asynchronous wire
+            it may be a coroutine function: a ledger's commit must not hold up the event loop.
         padding: What sizes may show.
 
     Attributes:
@@ -182,7 +186,7 @@ class Sender:
         wire: Wire,
         *,
         token: str | None = None,
-        before_send: Callable[[Outgoing], None] | None = None,
+        before_send: BeforeSend | None = None,
         padding: Padding = PADDED,
     ) -> None:
         self.session: Final = session
@@ -204,7 +208,7 @@ class Sender:
         plain: PlainRequest,
         *,
         timeouts: Timeouts,
-        before_send: Callable[[Outgoing], None] | None = None,
+        before_send: BeforeSend | None = None,
         padding: Padding | None = None,
     ) -> SealedAnswer:
         """Send a request and return its answer once status and fields arrived.
@@ -239,7 +243,7 @@ class Sender:
             await outer.close()
 
     async def _send_once(
-        self, sending: _Sending, enclave: Verified, hook: Callable[[Outgoing], None] | None
+        self, sending: _Sending, enclave: Verified, hook: BeforeSend | None
     ) -> tuple[OuterAnswer, Exchange]:
         now = self.session.clock()
         request = inner_request(
@@ -251,8 +255,8 @@ class Sender:
         )
         exchange = Exchange(request, enclave.attestation, enclave.config, sending.padding)
         sending.attempt += 1
-        if hook is not None:
-            hook(self._outgoing(sending, exchange, int(now)))
+        if hook is not None and (written := hook(self._outgoing(sending, exchange, int(now)))) is not None:
+            await written
         message = OuterRequest("POST", exchange.target, _OUTER_HEADERS, exchange.message, sending.timeouts)
         try:
             return await self._wire.send(message), exchange

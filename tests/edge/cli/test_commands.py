@@ -46,13 +46,13 @@ def created(home: Path, name: str = "手冊") -> str:
 def test_help_names_every_command_and_every_exit_code(home: Path) -> None:
     done = mitai(home, "--help")
     assert done.returncode == 0
-    for word in ("kb", "ingest", "search", "ask", "verify", "ledger", "mcp", "demo"):
+    for word in ("kb", "ingest", "search", "ask", "verify", "ledger", "mcp", "serve", "demo"):
         assert word in done.stdout
     told = " ".join(done.stdout.split())
     assert all(f"{code.value} " in told for code in ExitCode)
 
 
-@pytest.mark.parametrize("command", ["ingest", "search", "ask", "verify", "ledger", "mcp", "demo"])
+@pytest.mark.parametrize("command", ["ingest", "search", "ask", "verify", "ledger", "mcp", "serve", "demo"])
 def test_each_help_has_an_example(home: Path, command: str) -> None:
     done = mitai(home, command, "--help")
     assert done.returncode == 0
@@ -124,7 +124,7 @@ def test_threat_32_a_secret_file_that_others_can_read_is_refused(home: Path) -> 
 
 
 def test_no_option_takes_a_secret_itself(home: Path) -> None:
-    for command in (["kb", "create"], ["search"], ["ask"], ["ledger"], ["mcp"]):
+    for command in (["kb", "create"], ["search"], ["ask"], ["ledger"], ["mcp"], ["serve"]):
         text = mitai(home, *command, "--help").stdout
         assert not re.search(r"--(passphrase|token|password)\s", text)
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mitai.transport.event_stream import DoneHoldBack, EventReader
+from mitai.transport.event_stream import DoneHoldBack, EventReader, FillingRemover
+from mitai_enclave.frames import FrameWriter
 
 STREAM = b'data: {"a":1}\n\n: comment\n\ndata: {"b":"\xe5\xaf\x86\xe6\x80\x81"}\n\ndata: [DONE]\n\n: padding\n\n'
 BEFORE_DONE = STREAM.index(b"data: [DONE]")
@@ -63,3 +64,29 @@ def test_an_event_of_several_lines_is_joined() -> None:
 
 def test_an_event_without_its_blank_line_is_no_event() -> None:
     assert list(EventReader().feed(b"data: cut")) == []
+
+
+@pytest.mark.parametrize(
+    ("frames", "shown"),
+    [
+        ([b"data: 1\n\n:      \n"], [b"data: 1\n\n"]),
+        ([b":     \n", b"data: 1\n:\n"], [b"", b"data: 1\n"]),
+        ([b"data: 1\n\n", b": a comment of the engine\n"], [b"data: 1\n\n", b": a comment of the engine\n"]),
+        ([b"data: a line that goes on", b":    \n", b":   \n"], [b"data: a line that goes on", b":    \n", b""]),
+        ([b"data: 1\n\n\n"], [b"data: 1\n\n\n"]),
+        ([b"", b"\n", b":\n"], [b"", b"\n", b""]),
+    ],
+)
+def test_the_filling_of_frames_is_not_handed_on(frames: list[bytes], shown: list[bytes]) -> None:
+    remover = FillingRemover()
+    assert [remover.remove(frame) for frame in frames] == shown
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="\r\n", codec="utf-8"), max_size=900), max_size=8))
+def test_what_an_enclave_fills_comes_out_as_it_was(lines: list[str]) -> None:
+    stream = "".join(f"data: {line}\n\n" for line in lines).encode()
+    writer, remover = FrameWriter(), FillingRemover()
+    writer.take(stream)
+    shown = b"".join(remover.remove(frame) for frame in writer.ready())
+    assert list(EventReader().feed(shown)) == list(EventReader().feed(stream))
+    assert len(shown) <= len(stream) + len(lines)

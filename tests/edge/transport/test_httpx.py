@@ -98,9 +98,7 @@ def test_streaming_stays_streaming(client: httpx2.Client, simulator: EnclaveSimu
         arrived = [(time.monotonic(), piece) for piece in response.iter_raw()]
     assert len(arrived) >= 4
     assert arrived[3][0] - arrived[0][0] > 0.1
-    content = b"".join(piece for _, piece in arrived)
-    filled = re.compile(rb"^:[^\n]*\n", re.MULTILINE)
-    assert filled.sub(b"", content) == b"".join(streamed("a", "b", "c", "d").pieces)
+    assert b"".join(piece for _, piece in arrived) == b"".join(streamed("a", "b", "c", "d").pieces)
 
 
 async def test_streaming_stays_streaming_async(library: Library, simulator: EnclaveSimulator) -> None:
