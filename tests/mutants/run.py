@@ -1,0 +1,151 @@
+"""Is every defence needed? Remove one at a time, and see a test of its row fail.
+
+    python tests/mutants/run.py              # all of them
+    python tests/mutants/run.py 09 31        # those of two rows
+
+Each patch beside this file removes one defence from a copy of the tracked tree. The row's tests, found by their
+name `test_threat_NN_`, run there in a small virtual environment of its own, whose first path entries are the
+copy: also processes started with `-I` import the mutated packages. A mutant is caught by a test that fails;
+one that cannot be collected is a broken mutant, not a caught one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import venv
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+FOLDER: Final = Path(__file__).resolve().parent
+PACKAGES: Final = ("cloud_enclave", "edge", "ingest", "shared/crypto")
+_TIMEOUT_SECONDS: Final = 150
+_TESTS_FAILED: Final = 1
+_FAILED: Final = re.compile(r"^FAILED (\S+)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of one mutant.
+
+    Attributes:
+        name: The patch's name without its suffix.
+        caught: Whether a test failed.
+        detail: The test that failed, or what was wrong.
+    """
+
+    name: str
+    caught: bool
+    detail: str
+
+
+def patches(rows: list[str]) -> list[Path]:
+    """Return the patches of these rows; all of them where no row is named."""
+    found = sorted(FOLDER.glob("*.patch"))
+    return [path for path in found if not rows or path.name[:2] in rows]
+
+
+def does_apply(patch: Path, tree: Path) -> bool:
+    """Tell whether a patch fits a tree exactly, without applying it."""
+    return _git_apply(tree, "--check", str(patch)) == 0
+
+
+def copy_tree(target: Path) -> None:
+    """Copy what git tracks, and files that are new and not ignored, to `target`."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]  # not links to our files
+    listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    for name in filter(None, listed.stdout.split("\0")):
+        if (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+
+
+def make_environment(tree: Path, target: Path) -> Path:
+    """Make a virtual environment that imports our packages from `tree` and all others from this one.
+
+    Returns:
+        Its interpreter.
+    """
+    venv.create(target, symlinks=True)
+    outer = sysconfig.get_path("purelib")
+    inner = next(target.glob("lib/python*/site-packages"))
+    lines = [*(str(tree / name) for name in PACKAGES), outer]
+    (inner / "_mutant.pth").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    python = target / "bin" / "python"
+    for script in Path(sys.executable).parent.glob("mitai*"):
+        _, _, body = script.read_text(encoding="utf-8").partition("\n")
+        copy = target / "bin" / script.name
+        copy.write_text(f"#!{python}\n{body}", encoding="utf-8")
+        copy.chmod(0o755)
+    return python
+
+
+def judge(patch: Path) -> Verdict:
+    """Apply one patch to a copy of the tree and run its row's tests there."""
+    with tempfile.TemporaryDirectory(prefix="mutant-", ignore_cleanup_errors=True) as folder:
+        tree = Path(folder, "tree")
+        copy_tree(tree)
+        if _git_apply(tree, str(patch)) != 0:
+            return Verdict(patch.stem, caught=False, detail="does not apply any more: write it anew")
+        python = make_environment(tree, Path(folder, "venv"))
+        try:
+            return _run_tests(patch, tree, python, Path(folder, "pytest"))
+        except subprocess.TimeoutExpired:
+            return Verdict(patch.stem, caught=False, detail=f"its tests took over {_TIMEOUT_SECONDS} seconds")
+
+
+def _run_tests(patch: Path, tree: Path, python: Path, basetemp: Path) -> Verdict:
+    wanted = f"test_threat_{patch.name[:2]}_"
+    files = [
+        str(path.relative_to(tree))
+        for path in sorted((tree / "tests").rglob("test_*.py"))
+        if f"def {wanted}" in path.read_text(encoding="utf-8")
+    ]
+    if not files:
+        return Verdict(patch.stem, caught=False, detail="the row has no test")
+    options = ["-x", "-q", "-rf", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "not engine"]
+    command = [str(python), "-m", "pytest", *options, "-k", wanted, f"--basetemp={basetemp}", *files]
+    ran = subprocess.run(command, cwd=tree, check=False, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS)
+    failed = _FAILED.search(ran.stdout)
+    if ran.returncode == _TESTS_FAILED and failed is not None:
+        return Verdict(patch.stem, caught=True, detail=failed[1])
+    if ran.returncode == 0:
+        return Verdict(patch.stem, caught=False, detail="SURVIVED: every test of the row passes")
+    return Verdict(patch.stem, caught=False, detail=f"broken mutant (pytest {ran.returncode}): {ran.stdout[-600:]}")
+
+
+def _git_apply(tree: Path, *arguments: str) -> int:
+    command = ["git", "apply", *arguments]
+    # Not inside any repository: there `git apply` would skip, in silence, what lies outside the index's folder.
+    environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "GIT_CEILING_DIRECTORIES": str(tree.parent)}
+    return subprocess.run(command, cwd=tree, check=False, capture_output=True, env=environment).returncode
+
+
+def main() -> int:
+    """Judge the mutants and print a table; 1 if any is not caught."""
+    parser = argparse.ArgumentParser(description="Remove one defence at a time and see its tests fail.")
+    parser.add_argument("rows", nargs="*", metavar="NN", help="rows of docs/threats.md; all where none is given")
+    parser.add_argument("--jobs", type=int, default=2, help="how many at a time")
+    options = parser.parse_args()
+    chosen = patches(options.rows)
+    with ThreadPoolExecutor(max(1, options.jobs)) as pool:
+        verdicts = []
+        for verdict in pool.map(judge, chosen):
+            verdicts.append(verdict)
+            sys.stdout.write(f"{'caught ' if verdict.caught else 'MISSED '} {verdict.name:48} {verdict.detail}\n")
+            sys.stdout.flush()
+    missed = sum(not verdict.caught for verdict in verdicts)
+    sys.stdout.write(f"{len(verdicts) - missed} of {len(verdicts)} caught\n")
+    return 1 if missed or not verdicts else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
