@@ -1,7 +1,8 @@
 """Record how a real model streams answers on two topics, token by token, for the leakage test.
 
 Each answer has the same number of tokens, and each topic the same mix of passages, so that nothing but the
-words differs. Written to `tests/e2e/traces.json.gz`, which `tests/e2e/test_leakage.py` replays through client and sidecar.
+words differs. Written to `tests/e2e/traces.json.gz`, which `tests/e2e/test_leakage.py` replays through client and
+sidecar.
 Run it with `python bench/record_traces.py`; it starts vLLM once and takes some minutes.
 """
 

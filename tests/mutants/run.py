@@ -6,7 +6,7 @@
 Each patch beside this file removes one defence from a copy of the tracked tree. The row's tests, found by their
 name `test_threat_NN_`, run there in a small virtual environment of its own, whose first path entries are the
 copy: also processes started with `-I` import the mutated packages. A mutant is caught by a test that fails;
-one that cannot be collected is a broken mutant, not a caught one.
+one whose tests cannot be collected is a broken mutant, not a caught one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FOLDER: Final = Path(__file__).resolve().parent
 PACKAGES: Final = ("cloud_enclave", "edge", "ingest", "shared/crypto")
 _TIMEOUT_SECONDS: Final = 150
 _TESTS_FAILED: Final = 1
-_FAILED: Final = re.compile(r"^FAILED (\S+)", re.MULTILINE)
+_FAILED: Final = re.compile(r"^(?:FAILED|ERROR) (\S+::\S+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def _run_tests(patch: Path, tree: Path, python: Path, basetemp: Path) -> Verdict
     ]
     if not files:
         return Verdict(patch.stem, caught=False, detail="the row has no test")
-    options = ["-x", "-q", "-rf", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "not engine"]
+    options = ["-x", "-q", "-rfE", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "not engine"]
     command = [str(python), "-m", "pytest", *options, "-k", wanted, f"--basetemp={basetemp}", *files]
     ran = subprocess.run(command, cwd=tree, check=False, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS)
     failed = _FAILED.search(ran.stdout)
