@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from mitai_enclave.engine import Engine
     from mitai_enclave.metrics import Metrics
     from mitai_enclave.tee.quote import Attester
+    from mitai_enclave.tracing import Tracing
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +47,23 @@ class Parts:
     replica: LocalReplica
     salt_secret: bytes = field(repr=False)
 
-    def gateway(self, settings: Settings, engine: Engine, metrics: Metrics) -> Gateway:
+    def gateway(self, settings: Settings, engine: Engine, metrics: Metrics, tracing: Tracing) -> Gateway:
         """Build what this process serves where it serves alone."""
         limits = settings.limits
         unsealer = Unsealer(
             replica=self.replica,
             engine=engine.address,
             identity=self.identity,
-            rules=Rules(settings.tokens, CacheSalt(self.salt_secret), settings.served_name, limits.request_bytes),
+            rules=Rules(
+                settings.tokens,
+                CacheSalt(self.salt_secret),
+                settings.served_name,
+                limits.request_bytes,
+                settings.harmful_fields,
+            ),
             limits=limits,
             metrics=metrics,
+            tracing=tracing,
         )
         return Gateway(unsealer=unsealer, replica=self.replica, metrics=metrics)
 
@@ -69,6 +77,8 @@ class Parts:
             limits=settings.limits,
             engine=engine.address,
             salt_secret=self.salt_secret,
+            harmful=settings.harmful_fields,
+            otlp=settings.otlp,
             workers=settings.workers,
         )
         return WorkerPool(

@@ -13,6 +13,8 @@ from mitai_enclave.errors import EnclaveError, RequestRefused
 from mitai_enclave.routes import RouteClass
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from mitai_crypto.strict_json import JsonObject, JsonValue
     from mitai_enclave.routes import Route
 
@@ -25,7 +27,7 @@ class _NotJson(EnclaveError):
     """The body is no strict JSON object; becomes a `RequestRefused` here."""
 
 
-def parse_body(route: Route, content: bytes, *, max_bytes: int, model: str) -> JsonObject:
+def parse_body(route: Route, content: bytes, *, max_bytes: int, model: str, harmful: Container[str] = ()) -> JsonObject:
     """Parse and check the body of a request.
 
     Args:
@@ -33,6 +35,7 @@ def parse_body(route: Route, content: bytes, *, max_bytes: int, model: str) -> J
         content: The inner request's content.
         max_bytes: The most bytes it may have.
         model: The only model name that is served.
+        harmful: Fields of the route that this engine does not bear.
 
     Raises:
         RequestRefused: 400 or 404, with the field at fault.
@@ -42,7 +45,7 @@ def parse_body(route: Route, content: bytes, *, max_bytes: int, model: str) -> J
     except _NotJson as error:
         raise RequestRefused(400, "invalid_json", f"The body is not accepted: {error}.") from None
     for name in body:
-        if name not in route.fields:
+        if name not in route.fields or name in harmful:
             raise RequestRefused(400, "unsupported_parameter", "This field is not let through.", param=name)
     if body.get("model") != model:
         raise RequestRefused(404, "model_not_found", f"This enclave serves the model {model}.", param="model")

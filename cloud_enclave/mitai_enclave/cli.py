@@ -77,6 +77,12 @@ _KeyPrefix = Annotated[
 _Rotation = Annotated[
     int | None, typer.Option("--rotation-seconds", help="That a key is current (default: 3600, which is the most).")
 ]
+_Otlp = Annotated[
+    str | None,
+    typer.Option(
+        help="Send traces without content to an OpenTelemetry collector in the same TEE, http://127.0.0.1:PORT."
+    ),
+]
 _Runtime = Annotated[
     Path | None,
     typer.Option(
@@ -102,6 +108,7 @@ def _takes_settings(command: Callable[[Settings], None]) -> Callable[..., None]:
         host: _Host = "127.0.0.1",
         port: _Port = 0,
         metrics_port: _MetricsPort = 0,
+        otlp: _Otlp = None,
         runtime_dir: _Runtime = None,
         workers: _Workers = 1,
         key_prefix: _KeyPrefix = "",
@@ -127,6 +134,7 @@ def _takes_settings(command: Callable[[Settings], None]) -> Callable[..., None]:
                 host=host,
                 port=port,
                 metrics_port=metrics_port,
+                otlp=otlp,
                 runtime_dir=runtime_dir,
                 workers=workers,
                 key_prefix=key_prefix,

@@ -19,7 +19,7 @@ from mitai_crypto.labels import (
 )
 from mitai_crypto.policy import KeySuite
 from mitai_crypto.strict_json import encode_canonical
-from mitai_enclave.engine_command import EngineOptions, behaviour, runs_on_cpu
+from mitai_enclave.engine_command import HARMFUL_ON_CPU, EngineOptions, behaviour, runs_on_cpu
 from mitai_enclave.errors import ConfigurationError
 from mitai_enclave.tee.select import TeeChoice
 
@@ -102,6 +102,7 @@ class Settings:
         host: Where the gateway listens; the metrics listener is always on loopback.
         port: The gateway's port; 0 for any.
         metrics_port: The same for the metrics listener.
+        otlp: OTLP/HTTP collector in the same TEE that gets traces; None for no traces.
         runtime_dir: Parent of the private folder; None for one in memory.
         workers: Processes that serve requests; 1 for this one alone.
         key_prefix: What this replica's key fingerprints begin with, in hex digits.
@@ -118,6 +119,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 0
     metrics_port: int = 0
+    otlp: str | None = None
     runtime_dir: Path | None = None
     workers: int = 1
     key_prefix: str = ""
@@ -140,6 +142,11 @@ class Settings:
     def engine_kind(self) -> EngineKind:
         """What evidence says of the engine."""
         return "vllm" if self.upstream is None else "external"
+
+    @property
+    def harmful_fields(self) -> tuple[str, ...]:
+        """Body fields that our own engine does not bear on this machine."""
+        return HARMFUL_ON_CPU if self.upstream is None and runs_on_cpu() else ()
 
     @property
     def kems(self) -> tuple[Kem, ...]:
@@ -174,6 +181,8 @@ def describe_configuration(settings: Settings) -> JsonObject:
         "engine_environment": dict(environment),
         "suites": [suite.value for suite in settings.suites],
         "limits": asdict(settings.limits),
+        "traced": settings.otlp is not None,
+        "harmful_fields": list(settings.harmful_fields),
         "tokens": [dict(entry) for entry in settings.tokens.describe()],
     }
 

@@ -21,6 +21,8 @@ _ALWAYS: Final = (
     # The default hash is not collision-resistant; a collision would share cache blocks across principals.
     "--prefix-caching-hash-algo=sha256",
 )
+# A seed of one request ends the whole engine of the CPU build: "CPU Generator does not use offset" (vLLM 0.32).
+HARMFUL_ON_CPU: Final = ("seed",)
 # Compiling takes two to three minutes on two cores and gains nothing there.
 _ON_CPU: Final = ("--enforce-eager", "--dtype=bfloat16")
 _ENVIRONMENT: Final = {

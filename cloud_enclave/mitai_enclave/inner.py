@@ -96,12 +96,14 @@ class Rules:
         salt: Makes the engine's cache salts.
         model: The served model name.
         max_bytes: The most bytes of a body.
+        harmful: Body fields that the engine does not bear.
     """
 
     tokens: TokenTable
     salt: CacheSalt
     model: str
     max_bytes: int
+    harmful: tuple[str, ...] = ()
 
 
 def decode_inner(plaintext: bytes) -> Request:
@@ -142,7 +144,7 @@ def check_request(request: Request, rules: Rules, now: float) -> Call:
     _verify_content_fields(request, route)
     if not route.has_body:
         return Call(route, principal, request_id, b"", stream=False, sizes=sizes)
-    body = parse_body(route, request.content, max_bytes=rules.max_bytes, model=rules.model)
+    body = parse_body(route, request.content, max_bytes=rules.max_bytes, model=rules.model, harmful=rules.harmful)
     salt = rules.salt.derive(principal, client_salt)
     return Call(route, principal, request_id, write_body(body, salt), stream=wants_stream(body), sizes=sizes)
 

@@ -56,6 +56,8 @@ class Welcome:
         model_digest: Hex; None for an external engine.
         configuration: Configuration digest, hex.
         salt_secret: The boot secret of the cache salts.
+        harmful: Body fields that the engine does not bear.
+        otlp: Where traces go; None for nowhere.
         reading_share: Reading slots that need no question.
     """
 
@@ -69,6 +71,8 @@ class Welcome:
     model_digest: str | None
     configuration: str
     salt_secret: bytes = field(repr=False)
+    harmful: tuple[str, ...]
+    otlp: str | None
     reading_share: int
 
 

@@ -20,6 +20,7 @@ from mitai_enclave.metrics import REFRESH_SECONDS, Metrics
 from mitai_enclave.model import copy_model, locate_model
 from mitai_enclave.runtime import holder, open_runtime
 from mitai_enclave.tee.select import select_attester
+from mitai_enclave.tracing import open_tracing
 
 if TYPE_CHECKING:
     import socket
@@ -75,11 +76,13 @@ async def serve(settings: Settings, on_ready: Callable[[Ready], None]) -> None:
         ready = Ready(url_of(listeners[0]), url_of(metrics_socket), attester.kind.value)
         engine, model_digest = await _prepare_engine(settings, runtime)
         metrics = Metrics()
+        tracing = open_tracing(settings.otlp)
+        open_things.callback(tracing.close)
         parts = build_parts(settings, attester, engine, model_digest)
         servers = [(make_server(MetricsPage(metrics), send_seconds=settings.limits.send_seconds), metrics_socket)]
         pool: WorkerPool | None = None
         if settings.workers == 1:
-            gateway = parts.gateway(settings, engine, metrics)
+            gateway = parts.gateway(settings, engine, metrics, tracing)
             servers.append((make_server(gateway, send_seconds=settings.limits.send_seconds), listeners[0]))
         else:
             pool = parts.pool(settings, engine, metrics, listeners, runtime.root)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from mitai_crypto.receipt import RequestDigest
 from mitai_enclave import log, problems
+from mitai_enclave.account import Account
 from mitai_enclave.answer import EVENTS, JSON, Exchange, SealedAnswer, error_event
 from mitai_enclave.errors import (
     AnswerTooLarge,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from mitai_enclave.inner import Call, Rules
     from mitai_enclave.replica import OpeningKey, Recorder, Replica
     from mitai_enclave.slots import Slot
+    from mitai_enclave.tracing import Tracing
     from mitai_enclave.upstream import Exchange as EngineExchange
 
 _CLIENT_ERROR: Final = 400
@@ -67,6 +69,7 @@ class Unsealer:
         rules: What requests are checked against.
         limits: The caps.
         metrics: Counts how requests end.
+        tracing: Traces them.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class Unsealer:
         rules: Rules,
         limits: Limits,
         metrics: Recorder,
+        tracing: Tracing,
     ) -> None:
         self._replica = replica
         self._engine = engine
@@ -85,6 +89,7 @@ class Unsealer:
         self._rules = rules
         self._limits = limits
         self._metrics = metrics
+        self._tracing = tracing
 
     async def serve(self, scope: Scope, receive: Receive, send: Send, fingerprint: str | None) -> None:
         """Answer one request on a gateway path.
@@ -95,15 +100,17 @@ class Unsealer:
             send: ASGI's send.
             fingerprint: The only key that may open it, where the path names one.
         """
+        account = Account(self._metrics, self._tracing.begin())
         try:
             key, opened = await self._open(scope, receive, fingerprint)
-            await self._answer(key, opened, receive, send)
+            account.opened()
+            await self._answer(key, opened, receive, send, account)
         except PublicRefusal as refusal:
             unopened = refusal.problem is problems.UNOPENED
-            self._metrics.count(Outcome.UNOPENED if unopened else Outcome.REJECTED)
+            account.end(Outcome.UNOPENED if unopened else Outcome.REJECTED)
             await refusal.problem.send(send)
         except ClientGone:
-            self._metrics.count(Outcome.ABORTED)
+            account.end(Outcome.ABORTED)
 
     async def _open(self, scope: Scope, receive: Receive, fingerprint: str | None) -> tuple[OpeningKey, OpenedRequest]:
         """Take steps 1 to 5."""
@@ -125,9 +132,10 @@ class Unsealer:
             raise PublicRefusal(problems.UNOPENED)
         return used, opened
 
-    async def _answer(self, key: OpeningKey, opened: OpenedRequest, receive: Receive, send: Send) -> None:
+    async def _answer(
+        self, key: OpeningKey, opened: OpenedRequest, receive: Receive, send: Send, account: Account
+    ) -> None:
         """Take steps 6 to 15."""
-        began = time.perf_counter()
         inner = _decode(opened.plaintext)
         exchange = Exchange(opened, _digest(inner, opened.plaintext), key.epoch)
         answer = SealedAnswer(send, exchange, self._identity)
@@ -136,22 +144,24 @@ class Unsealer:
         except KeyExpired:
             raise PublicRefusal(problems.UNOPENED) from None
         except RequestRefused as refusal:
-            self._metrics.count(_OUTCOMES.get(refusal.code, Outcome.REFUSED))
+            account.end(_OUTCOMES.get(refusal.code, Outcome.REFUSED))
             await answer.refuse(refusal)
             return
         except Exception as error:  # noqa: BLE001 - reported, and answered with a sealed 500
-            await self._report_fault(error, answer, RouteClass.OTHER)
+            account.end(Outcome.INTERNAL)
+            await _report_fault(error, answer)
             return
         answer.padded = call.sizes.padded
-        self._metrics.observe_handover(time.perf_counter() - began)
+        account.handed_over()
         kind = call.route.kind
         with slot:
             try:
-                self._metrics.count(await self._forward(call, answer, receive), kind)
+                account.end(await self._forward(call, answer, receive), kind)
             except ClientGone:
                 raise
             except Exception as error:  # noqa: BLE001 - the same, or raised again
-                await self._report_fault(error, answer, kind)
+                account.end(Outcome.INTERNAL, kind)
+                await _report_fault(error, answer)
 
     async def _admit(
         self, inner: Request | RequestRefused, key: OpeningKey, opened: OpenedRequest
@@ -232,13 +242,13 @@ class Unsealer:
         await answer.whole(status, JSON, document, finish=finish, usage=observer.usage)
         return Outcome.ENGINE_ERROR if finish == ERROR else Outcome.OK
 
-    async def _report_fault(self, error: Exception, answer: SealedAnswer, kind: RouteClass) -> None:
-        """Answer for a fault of our own: sealed where nothing was sent, a cut stream otherwise."""
-        log.emit("internal_error", level=logging.ERROR, error=type(error).__name__)
-        self._metrics.count(Outcome.INTERNAL, kind)
-        if answer.started:
-            raise error
-        await answer.refuse(RequestRefused(500, "internal_error", "The enclave failed to handle this request."))
+
+async def _report_fault(error: Exception, answer: SealedAnswer) -> None:
+    """Answer for a fault of our own: sealed where nothing was sent, a cut stream otherwise."""
+    log.emit("internal_error", level=logging.ERROR, error=type(error).__name__)
+    if answer.started:
+        raise error
+    await answer.refuse(RequestRefused(500, "internal_error", "The enclave failed to handle this request."))
 
 
 def _decode(plaintext: bytes) -> Request | RequestRefused:

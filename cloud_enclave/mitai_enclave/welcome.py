@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mitai_enclave.address import EngineAddress
     from mitai_enclave.config import Limits
     from mitai_enclave.keeper_client import KeeperClient
+    from mitai_enclave.tracing import Tracing
 
 
 def share_of_reading(limits: Limits, workers: int) -> int:
@@ -30,7 +31,15 @@ def share_of_reading(limits: Limits, workers: int) -> int:
 
 
 def make_welcome(
-    identity: Identity, *, tokens: TokenTable, limits: Limits, engine: EngineAddress, salt_secret: bytes, workers: int
+    identity: Identity,
+    *,
+    tokens: TokenTable,
+    limits: Limits,
+    engine: EngineAddress,
+    salt_secret: bytes,
+    harmful: tuple[str, ...],
+    otlp: str | None,
+    workers: int,
 ) -> Welcome:
     """Pack everything that a worker needs to know.
 
@@ -40,6 +49,8 @@ def make_welcome(
         limits: The caps of the replica.
         engine: Where requests go.
         salt_secret: The boot secret of the cache salts.
+        harmful: Body fields that the engine does not bear.
+        otlp: Where traces go; None for nowhere.
         workers: How many there are.
     """
     return Welcome(
@@ -53,11 +64,13 @@ def make_welcome(
         model_digest=identity.model_digest,
         configuration=identity.configuration,
         salt_secret=salt_secret,
+        harmful=harmful,
+        otlp=otlp,
         reading_share=share_of_reading(limits, workers),
     )
 
 
-def gateway_of(welcome: Welcome, keeper: KeeperClient) -> Gateway:
+def gateway_of(welcome: Welcome, keeper: KeeperClient, tracing: Tracing) -> Gateway:
     """Build what a worker serves.
 
     Raises:
@@ -73,14 +86,15 @@ def gateway_of(welcome: Welcome, keeper: KeeperClient) -> Gateway:
         model_digest=welcome.model_digest,
         configuration=welcome.configuration,
     )
-    salt = CacheSalt(welcome.salt_secret)
+    tokens, salt = TokenTable(welcome.tokens), CacheSalt(welcome.salt_secret)
     unsealer = Unsealer(
         replica=keeper,
         engine=_address(welcome.engine),
         identity=identity,
-        rules=Rules(TokenTable(welcome.tokens), salt, welcome.served_name, welcome.limits.request_bytes),
+        rules=Rules(tokens, salt, welcome.served_name, welcome.limits.request_bytes, welcome.harmful),
         limits=welcome.limits,
         metrics=keeper,
+        tracing=tracing,
     )
     return Gateway(unsealer=unsealer, replica=keeper, metrics=keeper)
 

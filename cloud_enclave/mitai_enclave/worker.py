@@ -19,6 +19,7 @@ from mitai_enclave.child import die_with_parent
 from mitai_enclave.guard import harden
 from mitai_enclave.keeper_client import KeeperClient
 from mitai_enclave.listen import make_server
+from mitai_enclave.tracing import open_tracing
 from mitai_enclave.welcome import gateway_of
 
 if TYPE_CHECKING:
@@ -44,12 +45,14 @@ async def serve(channel: socket.socket, listener: socket.socket) -> None:
     await open_channel(channel, keeper.channel)
     welcome = await keeper.welcome
     await keeper.prepare()
-    gateway = gateway_of(welcome, keeper)
+    tracing = open_tracing(welcome.otlp)
+    gateway = gateway_of(welcome, keeper, tracing)
     server = make_server(gateway, send_seconds=welcome.limits.send_seconds, on_start=keeper.ready)
     house = asyncio.create_task(keeper.keep_keys())
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, server.drain)
     await server.serve([listener])
     house.cancel()
+    await asyncio.to_thread(tracing.close)
 
 
 def main() -> int:

@@ -197,3 +197,10 @@ def test_threat_19_completions_and_embeddings_are_salted() -> None:
     body = parse_body(EMBEDDINGS, b'{"model":"m","input":"x"}', max_bytes=100, model="m")
     assert json.loads(write_body(body, "s"))["cache_salt"] == "s"
     assert refusal(b'{"model":"m","input":"x","stream":true}', EMBEDDINGS).param == "stream"
+
+
+def test_threat_20_a_field_that_ends_the_engine_is_refused() -> None:
+    with pytest.raises(RequestRefused) as caught:
+        parse_body(CHAT, chat(seed=7), max_bytes=10_000, model="m", harmful=("seed",))
+    assert (caught.value.code, caught.value.param) == ("unsupported_parameter", "seed")
+    assert parse_body(CHAT, chat(seed=7), max_bytes=10_000, model="m")["seed"] == 7

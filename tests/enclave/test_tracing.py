@@ -7,13 +7,19 @@ from typing import TYPE_CHECKING
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from mitai_crypto.labels import MEDIA_TYPE_REQUEST
 from mitai_enclave.errors import ConfigurationError
 from mitai_enclave.metrics import Outcome
 from mitai_enclave.routes import RouteClass
 from mitai_enclave.tracing import HANDED_OVER, OPENED, NoTracing, open_tracing, parse_collector
+from support import canary
+from support.sealed_client import TOKEN, chat_body, inner_request
+from support.sidecar import running_sidecar
+from support.upstream_simulator import UpstreamSimulator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 class Collector(http.server.ThreadingHTTPServer):
@@ -58,12 +64,8 @@ def collector() -> Iterator[Collector]:
     server.server_close()
 
 
-@pytest.fixture(autouse=True)
-def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-
-
-def test_a_span_says_how_a_request_went_and_nothing_else(collector: Collector) -> None:
+def test_a_span_says_how_a_request_went_and_nothing_else(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # where nothing listens: it must not be used
     tracing = open_tracing(collector.url)
     trace = tracing.begin()
     trace.mark(OPENED)
@@ -108,3 +110,25 @@ def test_threat_44_a_variable_cannot_redirect_traces(monkeypatch: pytest.MonkeyP
 
 def test_nothing_is_traced_by_default() -> None:
     assert isinstance(open_tracing(None), NoTracing)
+
+
+async def test_threat_16_traces_of_real_requests_hold_no_content(collector: Collector, tmp_path: Path) -> None:
+    planted = ["Quillfeather-7731", "翡翠鲸鱼", "龍鬚檔案"]
+    async with (
+        UpstreamSimulator(tmp_path / "engine.sock") as engine,
+        running_sidecar(engine, otlp=collector.url) as sidecar,
+    ):
+        for text in planted:
+            await sidecar.ask(inner_request(chat_body(text, stream=True)))
+        await sidecar.ask(inner_request(chat_body(planted[0]), token="wrong-token-5512"))
+        await sidecar.client.post("/mitai/ohttp", content=b"x", headers={"content-type": MEDIA_TYPE_REQUEST})
+    spans = [
+        span for export in collector.exports() for part in export.resource_spans[0].scope_spans for span in part.spans
+    ]
+    outcomes = sorted(
+        item.value.string_value for span in spans for item in span.attributes if item.key == "mitai.outcome"
+    )
+    assert outcomes == ["ok", "ok", "ok", "refused", "unopened"]
+    assert {item.key for span in spans for item in span.attributes} == {"mitai.outcome", "mitai.route"}
+    everything = b"".join(collector.bodies) + repr(collector.headers).encode()
+    assert canary.find([*planted, TOKEN, "wrong-token-5512", "alice"], everything) == []

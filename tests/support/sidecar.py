@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import httpx
@@ -19,6 +19,7 @@ from mitai_enclave.listen import bound_sending, listen, make_server, url_of
 from mitai_enclave.metrics import Metrics
 from mitai_enclave.tee.quote import Quote
 from mitai_enclave.tokens import Token, TokenTable
+from mitai_enclave.tracing import open_tracing
 from support.sealed_client import OTHER_TOKEN, TOKEN, Opened, Sealed, assert_sealed, open_answer, post, seal
 
 if TYPE_CHECKING:
@@ -96,15 +97,17 @@ async def running_sidecar(
     *,
     wait: bool = True,
     attester: Attester | None = None,
+    otlp: str | None = None,
 ) -> AsyncIterator[Sidecar]:
     """Serve until the block ends."""
     engine = ExternalEngine(UnixAddress(simulator.path), poll=0.05)
     metrics = Metrics()
-    settings = settings_for(simulator, limits)
+    settings = replace(settings_for(simulator, limits), otlp=otlp)
     parts = build_parts(settings, attester or RecordedAttester(), engine, None)
     listener = listen("127.0.0.1", 0)
     bound_sending(listener, settings.limits.send_seconds)
-    running = make_server(parts.gateway(settings, engine, metrics), send_seconds=settings.limits.send_seconds)
+    tracing = open_tracing(settings.otlp)
+    running = make_server(parts.gateway(settings, engine, metrics, tracing), send_seconds=settings.limits.send_seconds)
     task = asyncio.create_task(running.serve([listener]))
     while not running.started:  # noqa: ASYNC110 - uvicorn has no event for it
         await asyncio.sleep(0.005)
@@ -120,3 +123,4 @@ async def running_sidecar(
         running.should_exit = True
         await task
         listener.close()
+        await asyncio.to_thread(tracing.close)

@@ -43,6 +43,8 @@ WELCOME = messages.Welcome(
     model_digest=None,
     configuration="00" * 32,
     salt_secret=b"\2" * 32,
+    harmful=("seed",),
+    otlp="http://127.0.0.1:4318",
     reading_share=8,
 )
 
