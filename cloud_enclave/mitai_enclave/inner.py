@@ -11,6 +11,7 @@ import datetime as dt
 import re
 from dataclasses import dataclass, field
 from email.utils import format_datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from mitai_crypto.bhttp import decode_request
@@ -41,7 +42,11 @@ if TYPE_CHECKING:
 
 REQUEST_ID_BYTES: Final = 16
 _MAX_CLIENT_SALT: Final = 256
-_IMF_FIXDATE: Final = "%a, %d %b %Y %H:%M:%S GMT"
+_IMF_FIXDATE: Final = re.compile(rb"[A-Z][a-z]{2}, (\d\d) ([A-Z][a-z]{2}) (\d{4}) (\d\d):(\d\d):(\d\d) GMT")
+_MONTHS: Final = {
+    name.encode(): number
+    for number, name in enumerate("Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(), 1)  # noqa: SIM905 - words
+}
 _BEARER: Final = b"bearer "
 _MILLISECONDS: Final = re.compile(rb"[1-9][0-9]{0,3}")
 
@@ -151,7 +156,12 @@ def check_request(request: Request, rules: Rules, now: float) -> Call:
 
 def http_date(now: float) -> bytes:
     """Format Unix seconds as an IMF-fixdate (RFC 9110 §5.6.7)."""
-    return format_datetime(dt.datetime.fromtimestamp(int(now), dt.UTC), usegmt=True).encode()
+    return _date_of_second(int(now))
+
+
+@lru_cache(maxsize=8)  # requests of one second have one date
+def _date_of_second(second: int) -> bytes:
+    return format_datetime(dt.datetime.fromtimestamp(second, dt.UTC), usegmt=True).encode()
 
 
 def _single(headers: Sequence[Field], name: bytes) -> bytes | None:
@@ -168,14 +178,22 @@ def _bad_header(name: bytes, rule: str) -> RequestRefused:
 
 def _verify_date(headers: Sequence[Field], now: float) -> None:
     values = [value for name, value in headers if name == b"date"]
+    sent = _seconds_of(values[0]) if len(values) == 1 else None
+    if sent is None or http_date(sent) != values[0] or abs(sent - now) > DATE_WINDOW_SECONDS:
+        raise WrongDate
+
+
+def _seconds_of(date: bytes) -> int | None:
+    """Return the Unix seconds of an IMF-fixdate; None where it is none, though a wrong day's name may pass."""
+    match = _IMF_FIXDATE.fullmatch(date)
+    if match is None:
+        return None
+    day, month, year, hour, minute, second = match.groups()
     try:
-        sent = dt.datetime.strptime(b"".join(values).decode("ascii"), _IMF_FIXDATE).replace(tzinfo=dt.UTC)
-    except ValueError:
-        raise WrongDate from None
-    if len(values) != 1 or http_date(sent.timestamp()) != values[0]:
-        raise WrongDate
-    if abs(sent.timestamp() - now) > DATE_WINDOW_SECONDS:
-        raise WrongDate
+        moment = dt.datetime(int(year), _MONTHS[month], int(day), int(hour), int(minute), int(second), tzinfo=dt.UTC)
+    except (KeyError, ValueError):
+        return None
+    return int(moment.timestamp())
 
 
 def _bearer_token(headers: Sequence[Field]) -> bytes:

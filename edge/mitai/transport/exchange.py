@@ -9,6 +9,7 @@ import base64
 import secrets
 from dataclasses import dataclass, field
 from email.utils import formatdate
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from mitai.errors import ChannelError, IncompleteAnswer, ReceiptError
@@ -74,7 +75,12 @@ def new_request_id() -> bytes:
 
 def imf_fixdate(now: float) -> bytes:
     """Return a `date` field for a Unix time."""
-    return formatdate(now, usegmt=True).encode("ascii")
+    return _date_of_second(int(now))
+
+
+@lru_cache(maxsize=8)  # requests of one second have one date
+def _date_of_second(second: int) -> bytes:
+    return formatdate(second, usegmt=True).encode("ascii")
 
 
 def inner_request(

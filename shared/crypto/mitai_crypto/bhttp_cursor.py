@@ -97,13 +97,15 @@ class Cursor:
         return self.take(self.available)
 
     def _known_section(self) -> tuple[Field, ...]:
-        inner = Cursor(self.string(MAX_SECTION_BYTES), complete=True)
+        section = self.string(MAX_SECTION_BYTES)
         fields: list[Field] = []
-        try:
-            while inner.available:
-                fields.append(inner._line(inner.varint()))
-        except Incomplete:  # more bytes would not help: the section's length is given
-            raise BhttpError("a field line runs over the end of its section") from None
+        position = 0
+        while position < len(section):
+            name, position = _part_of(section, position)
+            value, position = _part_of(section, position)
+            if not name:
+                raise BhttpError("a field name is empty or too long")
+            fields.append((name, value))
         return tuple(fields)
 
     def _terminated_section(self) -> tuple[Field, ...]:
@@ -119,3 +121,15 @@ class Cursor:
         if not 0 < name_length <= MAX_SECTION_BYTES:
             raise BhttpError("a field name is empty or too long")
         return self.take(name_length), self.string(MAX_SECTION_BYTES)
+
+
+def _part_of(section: bytes, position: int) -> tuple[bytes, int]:
+    """Read a name or a value of a section that is all there, and return it with the offset behind it."""
+    read = read_varint(section, position)
+    if read is not None:
+        length, start = read
+        end = start + length
+        if end <= len(section):
+            return section[start:end], end
+    # More bytes would not help: the section's length is given.
+    raise BhttpError("a field line runs over the end of its section")

@@ -21,8 +21,10 @@ def count(number: int) -> bytes:
 
 def field_lines(fields: Sequence[tuple[bytes, bytes]]) -> bytes:
     """Encode header fields in order: how many, then each name and value with its length."""
-    encoded = [length_prefixed(name) + length_prefixed(value) for name, value in fields]
-    return count(len(encoded)) + b"".join(encoded)
+    parts = [len(fields).to_bytes(8, "big")]
+    for name, value in fields:
+        parts += (len(name).to_bytes(8, "big"), name, len(value).to_bytes(8, "big"), value)
+    return b"".join(parts)
 
 
 def labelled(label: bytes) -> hashlib._Hash:

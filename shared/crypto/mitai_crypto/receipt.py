@@ -17,6 +17,7 @@ from mitai_crypto.evidence import TeeKind
 from mitai_crypto.fields import Fields
 from mitai_crypto.hashing import field_lines, labelled, length_prefixed
 from mitai_crypto.labels import (
+    MAX_JSON_INTEGER,
     MAX_RECEIPT_BYTES,
     RECEIPT_LABEL,
     RECEIPT_VERSION,
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 _FINISH: Final = re.compile(r"[a-z_]{1,32}")
 _MAX_STATUS: Final = 0xFFFF
+_DIGEST_BYTES: Final = 32
+_HEX_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 
 class RequestDigest:
@@ -163,9 +166,25 @@ def issue_receipt(signing_key: Ed25519PrivateKey, receipt: Receipt) -> bytes:
     Raises:
         ReceiptError: A value is outside the rules, so that no device would accept the receipt.
     """
+    _check_values(receipt)
     body = receipt.encode()
-    parse_receipt_unchecked(body)
     return _to_base64url(body) + b"." + _to_base64url(signing_key.sign(RECEIPT_LABEL + b"\0" + body))
+
+
+def _check_values(receipt: Receipt) -> None:
+    """Refuse what `parse_receipt_unchecked` would refuse of the encoded receipt."""
+    digests = (receipt.exchange, receipt.request, receipt.response, receipt.crypto_material)
+    hexes = (receipt.configuration,) if receipt.model is None else (receipt.configuration, receipt.model)
+    counts: tuple[int, ...] = (receipt.time,)
+    if receipt.usage is not None:
+        counts += (receipt.usage.prompt_tokens, receipt.usage.completion_tokens)
+    if not (
+        all(len(digest) == _DIGEST_BYTES for digest in digests)
+        and all(_HEX_DIGEST.fullmatch(text) for text in hexes)
+        and all(0 <= number <= MAX_JSON_INTEGER for number in counts)
+        and _FINISH.fullmatch(receipt.finish)
+    ):
+        raise ReceiptError("a value of the receipt is outside the rules")
 
 
 def verify_receipt(

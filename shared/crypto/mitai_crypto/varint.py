@@ -10,6 +10,7 @@ MAX_VARINT: Final = 2**62 - 1
 _ONE_BYTE: Final = 2**6  # the first value that needs more
 _TWO_BYTES: Final = 2**14
 _FOUR_BYTES: Final = 2**30
+_SHORT: Final = [bytes([value]) for value in range(_ONE_BYTE)]  # most lengths of names and values
 _MASKS: Final = {2: _TWO_BYTES - 1, 4: _FOUR_BYTES - 1, 8: MAX_VARINT}
 
 
@@ -20,7 +21,7 @@ def encode_varint(value: int) -> bytes:
         ChannelError: If `value` is negative or over 2^62 − 1.
     """
     if 0 <= value < _ONE_BYTE:
-        return value.to_bytes(1, "big")
+        return _SHORT[value]
     if 0 <= value < _TWO_BYTES:
         return (0x4000 | value).to_bytes(2, "big")
     if 0 <= value < _FOUR_BYTES:
