@@ -19,6 +19,7 @@ class _Refused(Exception):
 
 
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_ESCAPED_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 # One match for each name and value of a well-formed document: a text, an opening bracket, anything else.
 _VALUE: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?+|[\[{]|[^\s"\[\]{},:]++', re.DOTALL)
 
@@ -58,7 +59,7 @@ def parse_object(
     if not isinstance(value, dict):
         raise error("JSON is not an object")
     # Only an escape can write a lone surrogate, and nothing can be nested deeper than there are brackets.
-    if b"\\u" in data or data.count(b"[") + data.count(b"{") > MAX_JSON_DEPTH:
+    if _ESCAPED_SURROGATE.search(data) or data.count(b"[") + data.count(b"{") > MAX_JSON_DEPTH:
         _check_tree(value, error)
     return cast("JsonObject", value)
 
