@@ -41,7 +41,7 @@ BUSY_TIMEOUT_SECONDS: Final = 5.0
 VERIFY_ON_OPEN_BYTES: Final = 512 * 1024 * 1024  # a larger file is verified page by page, as it is read
 
 # -- §5 schema
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 3
 
 # -- §8 tokeniser
 TOKENISER_VERSION: Final = 1

@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+EVIDENCE: Final = (
+    """
+    CREATE TABLE evidence (
+        id     INTEGER PRIMARY KEY,
+        digest TEXT NOT NULL UNIQUE,
+        saved  BLOB NOT NULL
+    ) STRICT
+    """,
+    "ALTER TABLE disclosures ADD COLUMN kind TEXT NOT NULL DEFAULT 'sealed'",
+    "ALTER TABLE disclosures ADD COLUMN crypto_material TEXT",
+    "ALTER TABLE disclosures ADD COLUMN evidence TEXT REFERENCES evidence (digest)",
+)
 
 TABLES: Final = (
     """
@@ -78,7 +94,11 @@ TABLES: Final = (
         text          TEXT NOT NULL
     ) STRICT
     """,
+    *EVIDENCE,
 )
+
+MIGRATIONS: Final[Mapping[int, tuple[str, ...]]] = {2: (), 3: EVIDENCE}
+"""What makes a database of the version before into one of this version; version 2 has the tables of version 1."""
 
 LEXICAL: Final = (
     "CREATE VIRTUAL TABLE lexical USING fts5 (terms, content='', detail=full, tokenize='ascii')",

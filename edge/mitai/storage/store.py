@@ -22,10 +22,10 @@ from mitai.errors import (
 )
 from mitai.formats import BUSY_TIMEOUT_SECONDS, SCHEMA_VERSION
 from mitai.storage.database import Database
-from mitai.storage.ledger import Ledger
+from mitai.storage.ledger import DisclosureLedger
 from mitai.storage.lexical import LexicalIndex
 from mitai.storage.records import DOCUMENT_COLUMNS, PASSAGE_COLUMNS, Change, Removal, document_record, passage_record
-from mitai.storage.schema import TABLES
+from mitai.storage.schema import MIGRATIONS, TABLES
 from mitai.text.script import detect_script
 from mitai.text.tokens import index_text
 
@@ -72,7 +72,7 @@ class Store:
     def __init__(self, database: Database, root: RootKey) -> None:
         self.database = database
         self.lexical = LexicalIndex(database)
-        self.ledger = Ledger(database)
+        self.ledger = DisclosureLedger(database)
         self._hash_key = root.content_hash_key()
 
     @classmethod
@@ -102,6 +102,7 @@ class Store:
         try:
             store = cls(database, root)
             store._check_identity(root.kb_id)
+            store._migrate()
             if store.lexical.is_outdated():
                 store.lexical.rebuild_if_outdated()
         except BaseException:
@@ -299,6 +300,15 @@ class Store:
             raise KnowledgeBaseDamaged("the database is not that of this knowledge base")
         if int(version) > SCHEMA_VERSION:
             raise KnowledgeBaseTooNew(f"the knowledge base has schema {version}; this version knows {SCHEMA_VERSION}")
+
+    def _migrate(self) -> None:
+        """Bring a database of an older version to this one, in one transaction."""
+        if int(self._meta("schema") or 0) == SCHEMA_VERSION:
+            return
+        with self.database.write():
+            for version in range(int(self._meta("schema") or 0) + 1, SCHEMA_VERSION + 1):
+                self.database.script(MIGRATIONS[version])
+            self.database.rows("UPDATE meta SET value = ? WHERE key = 'schema'", (str(SCHEMA_VERSION),))
 
     def _meta(self, key: str) -> str | None:
         row = self.database.row("SELECT value FROM meta WHERE key = ?", (key,))

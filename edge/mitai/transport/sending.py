@@ -252,7 +252,7 @@ class Sender:
         exchange = Exchange(request, enclave.attestation, enclave.config, sending.padding)
         sending.attempt += 1
         if hook is not None:
-            hook(self._outgoing(sending, exchange, int(now)))
+            hook(self._outgoing(sending, exchange, enclave, int(now)))
         message = OuterRequest("POST", exchange.target, _OUTER_HEADERS, exchange.message, sending.timeouts)
         try:
             return await self._wire.send(message), exchange
@@ -291,7 +291,7 @@ class Sender:
         if fresh.config == enclave.config:
             raise _refused(self.session.url, outer)
 
-    def _outgoing(self, sending: _Sending, exchange: Exchange, now: int) -> Outgoing:
+    def _outgoing(self, sending: _Sending, exchange: Exchange, enclave: Verified, now: int) -> Outgoing:
         report = exchange.attestation.report
         return Outgoing(
             time=now,
@@ -304,6 +304,8 @@ class Sender:
             request_digest=exchange.request_digest.hex(),
             attempt=sending.attempt,
             text=sending.plain.content.decode("utf-8", "backslashreplace"),
+            crypto_material=exchange.attestation.crypto_material_digest.hex(),
+            evidence=enclave.evidence,
         )
 
 

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from mitai.errors import EnclaveUnreachable, TruncatedMessage
 from mitai.transport.wire import OuterRequest, Timeouts
 from mitai_crypto.labels import ATTESTATION_PATH, MAX_BUNDLE_BYTES, NONCE_BYTES
+from mitai_crypto.saved_evidence import SavedEvidence
 from mitai_crypto.verify import verify_evidence
 
 if TYPE_CHECKING:
@@ -37,11 +38,13 @@ class Verified:
         attestation: What was verified.
         config: The enclave's current key.
         deadline: When it must not be used any more, by the monotonic clock.
+        evidence: What it showed, exactly.
     """
 
     attestation: AttestationResult
     config: KeyConfig
     deadline: float
+    evidence: SavedEvidence
 
 
 class Session:
@@ -127,7 +130,8 @@ class Session:
         now = int(self.clock())
         result = verify_evidence(bundle, nonce=nonce, policy=self._policy, now=now)
         config = result.key_config(now)
-        self._kept = Verified(result, config, asked + (result.usable_until - now))
+        evidence = SavedEvidence(self.url, now, nonce, bundle)
+        self._kept = Verified(result, config, asked + (result.usable_until - now), evidence)
         return self._kept
 
     async def _read_bundle(self, answer: OuterAnswer) -> bytes:

@@ -190,7 +190,7 @@ def test_a_reader_elsewhere_delays_the_purge_and_it_says_so(store: Store, tmp_pa
 @pytest.mark.parametrize(
     ("sql", "error"),
     [
-        ("UPDATE meta SET value = '2' WHERE key = 'schema'", KnowledgeBaseTooNew),
+        ("UPDATE meta SET value = '4' WHERE key = 'schema'", KnowledgeBaseTooNew),
         ("UPDATE meta SET value = 'x' WHERE key = 'schema'", KnowledgeBaseDamaged),
         ("DELETE FROM meta WHERE key = 'schema'", KnowledgeBaseDamaged),
         ("UPDATE meta SET value = 'other' WHERE key = 'kb'", KnowledgeBaseDamaged),
