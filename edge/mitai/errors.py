@@ -49,6 +49,7 @@
     │   ├── EvidenceExpired
     │   ├── TeeUnavailable
     │   └── VerificationFailed
+    ├── LedgerFileError              an export of the ledger is malformed or cut
     ├── PaddingError                 a size or cadence that cannot be asked for
     ├── SecretUnavailable            a passphrase or token was needed and could not be had
     ├── StageFailed                  the cloud side of the demo did not start
@@ -123,6 +124,7 @@ __all__ = [
     "KnowledgeBaseExists",
     "KnowledgeBaseNotFound",
     "KnowledgeBaseTooNew",
+    "LedgerFileError",
     "LoadError",
     "LockError",
     "MessageTooLarge",
@@ -272,6 +274,12 @@ class IncompleteAnswer(ChannelError):
     """The answer broke off: what was shown is authentic, but not the whole."""
 
     default_hint = "The connection or the engine broke off; ask again."
+
+
+class LedgerFileError(MitaiError):
+    """An export of the ledger is malformed, or cut."""
+
+    default_hint = "Export it again with `mitai ledger export`; nothing in this file was believed."
 
 
 class PaddingError(MitaiError):

@@ -58,9 +58,8 @@ def parse_receipt_record(text: str) -> ReceiptRecord:
         ReceiptError: The text is not what `ReceiptRecord.encode` writes.
     """
     data = text.encode("utf-8", "surrogatepass")
-    fields = Fields(
-        parse_canonical(data, max_bytes=MAX_RECORD_BYTES, error=ReceiptError), where="receipt record", error=ReceiptError
-    )
+    value = parse_canonical(data, max_bytes=MAX_RECORD_BYTES, error=ReceiptError)
+    fields = Fields(value, where="receipt record", error=ReceiptError)
     copy = fields.take("receipt")
     if not isinstance(copy, dict):
         raise ReceiptError("receipt record.receipt is not an object")

@@ -59,9 +59,7 @@ class Ledger(Protocol):
     def begin_disclosure(self, disclosure: Disclosure) -> int:
         """Commit a row with outcome ``unknown`` and return its id; the row is on disk when this returns."""
 
-    def complete_disclosure(
-        self, disclosure_id: int, receipt_json: str | None, outcome: DisclosureOutcome
-    ) -> None:
+    def complete_disclosure(self, disclosure_id: int, receipt_json: str | None, outcome: DisclosureOutcome) -> None:
         """Add to a row how the exchange ended."""
 
 

@@ -49,7 +49,7 @@ app.command("ingest", epilog=ingest.EXAMPLES)(ingest.ingest)
 app.command("search", epilog=search.EXAMPLES)(search.search)
 app.command("ask", epilog=ask.EXAMPLES)(ask.ask)
 app.command("verify", epilog=verify.EXAMPLES)(verify.verify)
-app.command("ledger", epilog=ledger.EXAMPLES)(ledger.ledger)
+app.add_typer(ledger.app, name="ledger", epilog=ledger.EXAMPLES)
 app.command("demo", epilog=demo.EXAMPLES)(demo.demo)
 
 

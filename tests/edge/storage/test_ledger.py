@@ -93,11 +93,11 @@ def test_what_is_revealed_is_a_row_of_its_kind(filled: Store) -> None:
     assert sealed.kind is DisclosureKind.SEALED
 
 
-@pytest.mark.parametrize("change", ["saved = zeroblob(5)", "digest = 'ab'"])
+@pytest.mark.parametrize("change", ["UPDATE evidence SET saved = zeroblob(5)", "UPDATE evidence SET digest = 'ab'"])
 def test_evidence_that_is_not_what_was_written_is_damage(filled: Store, change: str) -> None:
     filled.ledger.begin_disclosure(Disclosure(outgoing()))
     filled.database.rows("UPDATE disclosures SET evidence = NULL")
-    filled.database.rows(f"UPDATE evidence SET {change}")
+    filled.database.rows(change)
     with pytest.raises(KnowledgeBaseDamaged, match="evidence"):
         filled.ledger.list_evidence()
 
