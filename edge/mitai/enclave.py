@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mitai.disclosure import Outgoing
     from mitai_crypto.policy import TrustPolicy
     from mitai_crypto.receipt import Receipt, Usage
+    from mitai_crypto.saved_evidence import SavedEvidence
     from mitai_crypto.verify import AttestationResult
 
 CHAT_PATH: Final = b"/v1/chat/completions"
@@ -121,6 +122,11 @@ class EnclaveClient:
     def padding(self) -> Padding:
         """Return what the sizes on the wire may show."""
         return self._sender.padding
+
+    @property
+    def evidence(self) -> SavedEvidence | None:
+        """Return the latest evidence that was fetched, exactly, whether it verified or not."""
+        return self._sender.session.evidence
 
     def verify(self) -> AttestationResult:
         """Fetch evidence of this moment and check it; later requests rest on it while it lasts.

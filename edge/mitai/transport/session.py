@@ -60,6 +60,7 @@ class Session:
     Attributes:
         url: As given, without a slash at its end.
         clock: As given.
+        evidence: The latest that was fetched, verified or not.
 
     Raises:
         EnclaveUnreachable: `url` is not a usable address.
@@ -80,6 +81,7 @@ class Session:
         self._gate = gate
         self._monotonic = monotonic
         self._kept: Verified | None = None
+        self.evidence: SavedEvidence | None = None
 
     def current(self) -> Verified | None:
         """Return the kept enclave while it may be used."""
@@ -128,9 +130,9 @@ class Session:
         finally:
             await answer.close()
         now = int(self.clock())
+        self.evidence = evidence = SavedEvidence(self.url, now, nonce, bundle)
         result = verify_evidence(bundle, nonce=nonce, policy=self._policy, now=now)
         config = result.key_config(now)
-        evidence = SavedEvidence(self.url, now, nonce, bundle)
         self._kept = Verified(result, config, asked + (result.usable_until - now), evidence)
         return self._kept
 
