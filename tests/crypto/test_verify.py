@@ -220,7 +220,11 @@ def test_the_report_as_json() -> None:
     shown = json.loads(json.dumps(report.to_json()))
     assert shown["ok"] is True
     assert shown["tee"] == "simulated"
-    assert shown["policy"] == {"name": "测试 test", "digest": ENCLAVE.policy().digest}
+    assert shown["policy"] == {
+        "name": "测试 test",
+        "digest": ENCLAVE.policy().digest,
+        "trust_on_first_use": False,
+    }
     assert [step["number"] for step in shown["steps"]] == list(range(1, 14))
     assert shown["steps"][8]["outcome"] == "not checked"
     assert all(step["reason"] for step in shown["steps"])

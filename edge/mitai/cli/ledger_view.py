@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from mitai.cli.output import print_json, print_simulated, safe, stderr, stdout
+from mitai.cli.output import print_first_use, print_json, print_simulated, safe, stderr, stdout
 from mitai.disclosure import DisclosureKind
 from mitai.errors import ReceiptError
 from mitai.receipt_record import parse_receipt_record
@@ -159,6 +159,8 @@ def print_recheck(checked: Recheck, records: Iterable[DisclosureRecord], policy:
     stdout.print(
         f"{'[bold green]OK[/]' if checked.ok else '[bold red]FAILED[/]'} · {told} · policy {safe(policy.name)}"
     )
+    if policy.trust_on_first_use:
+        print_first_use()
     stdout.print(f"[yellow]note[/] {_NOTE}")
 
 
@@ -166,7 +168,11 @@ def _recheck_as_json(checked: Recheck, policy: TrustPolicy) -> dict[str, object]
     return {
         "ok": checked.ok,
         "simulated": checked.simulated,
-        "policy": {"name": policy.name, "digest": policy.digest},
+        "policy": {
+            "name": policy.name,
+            "digest": policy.digest,
+            "trust_on_first_use": policy.trust_on_first_use,
+        },
         "rows": [
             {
                 "id": result.disclosure_id,

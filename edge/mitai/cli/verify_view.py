@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from mitai.cli.output import print_simulated, safe, stdout
+from mitai.cli.output import print_first_use, print_simulated, safe, stdout
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -67,6 +67,8 @@ def print_report(report: VerificationReport, *, notes: Iterable[str] = ()) -> No
     stdout.print(f"{verdict} · TEE {kind} · policy {safe(report.policy_name)}")
     if report.measurement:
         stdout.print(f"measurement {report.measurement}")
+    if report.trust_on_first_use:
+        print_first_use()
     for note in notes:
         stdout.print(f"[yellow]note[/] {safe(note)}")
 

@@ -91,7 +91,11 @@ def test_verify_checks_every_row_again(home: Path, asked: Asked) -> None:
     told = json.loads(done.stdout)
     assert (told["ok"], told["simulated"]) == (True, True)
     assert [row["outcome"] for row in told["rows"]] == ["verified"] * 3 + ["no receipt", "verified"]
-    assert told["policy"] == {"name": asked.policy.name, "digest": asked.policy.digest}
+    assert told["policy"] == {
+        "name": asked.policy.name,
+        "digest": asked.policy.digest,
+        "trust_on_first_use": False,
+    }
     assert [len(shown["report"]["steps"]) for shown in told["evidence"]] == [13, 13]
     assert "chose the nonces" in told["notes"][0]
     shown = ledger(home, asked, "verify", "--policy", home / "policy.toml")
