@@ -6,6 +6,7 @@ Spec: `docs/spec/client.md` §7. For other clients there are the sealed transpor
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -17,7 +18,7 @@ from mitai.transport._httpx2 import SyncWire
 from mitai.transport.event_stream import DONE, EventReader
 from mitai.transport.exchange import PlainRequest
 from mitai.transport.sending import SealedAnswer, Sender
-from mitai.transport.session import Session
+from mitai.transport.session import Session, checked_url, fetch_evidence
 from mitai.transport.wire import ThreadGate, run_now
 
 if TYPE_CHECKING:
@@ -217,6 +218,18 @@ class EnclaveClient:
         if answer.status != _OK:
             raise _refusal(answer)
         return answer
+
+
+def fetch_evidence_unchecked(url: str) -> SavedEvidence:
+    """Ask for evidence with a fresh nonce, without a policy; nothing of it is verified.
+
+    Raises:
+        EnclaveUnreachable: There is none to be had.
+    """
+    url = checked_url(url)
+    timeouts: dict[str, float | None] = dict.fromkeys(("connect", "read", "write", "pool"), CONNECT_TIMEOUT_SECONDS)
+    with httpx2.HTTPTransport() as transport:
+        return run_now(fetch_evidence(SyncWire(url, transport), url, timeouts=timeouts, clock=time.time))
 
 
 class ChatStream:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mitai import __version__
-from mitai.cli import ask, ingest, knowledge_base, ledger, search, verify
+from mitai.cli import ask, ingest, knowledge_base, ledger, policy, search, verify
 from mitai.cli.demo import command as demo
 from mitai.cli.exit_codes import exit_code_for
 from mitai.cli.output import error_as_json, print_error, print_json
@@ -49,6 +49,7 @@ app.command("ingest", epilog=ingest.EXAMPLES)(ingest.ingest)
 app.command("search", epilog=search.EXAMPLES)(search.search)
 app.command("ask", epilog=ask.EXAMPLES)(ask.ask)
 app.command("verify", epilog=verify.EXAMPLES)(verify.verify)
+app.add_typer(policy.app, name="policy")
 app.add_typer(ledger.app, name="ledger", epilog=ledger.EXAMPLES)
 app.command("demo", epilog=demo.EXAMPLES)(demo.demo)
 

@@ -113,36 +113,46 @@ class Session:
 
     async def _refresh(self, wire: Wire, timeouts: Timeouts) -> Verified:
         self._kept = None
-        nonce = secrets.token_bytes(NONCE_BYTES)
-        query = base64.urlsafe_b64encode(nonce).rstrip(b"=").decode("ascii")
-        request = OuterRequest(
-            method="GET",
-            target=f"{ATTESTATION_PATH}?nonce={query}",
-            headers=(("accept", "application/json"), ("accept-encoding", "identity")),
-            timeouts=timeouts,
-        )
         asked = self._monotonic()
-        answer = await wire.send(request)
-        try:
-            bundle = await self._read_bundle(answer)
-        except TruncatedMessage as error:
-            raise EnclaveUnreachable(f"{self.url} broke off while it sent its evidence.") from error
-        finally:
-            await answer.close()
-        now = int(self.clock())
-        self.evidence = evidence = SavedEvidence(self.url, now, nonce, bundle)
-        result = verify_evidence(bundle, nonce=nonce, policy=self._policy, now=now)
+        self.evidence = evidence = await fetch_evidence(wire, self.url, timeouts=timeouts, clock=self.clock)
+        now = evidence.time
+        result = verify_evidence(evidence.bundle, nonce=evidence.nonce, policy=self._policy, now=now)
         config = result.key_config(now)
         self._kept = Verified(result, config, asked + (result.usable_until - now), evidence)
         return self._kept
 
-    async def _read_bundle(self, answer: OuterAnswer) -> bytes:
-        if answer.status != _OK or is_coded(answer):
-            raise EnclaveUnreachable(
-                f"{self.url} serves no evidence (status {answer.status}).",
-                hint="Check that the address is a Mitai enclave with a healthy engine; nothing was sent.",
-            )
-        return await read_at_most(answer, MAX_BUNDLE_BYTES, f"{self.url} sends more evidence than is allowed.")
+
+async def fetch_evidence(wire: Wire, url: str, *, timeouts: Timeouts, clock: Callable[[], float]) -> SavedEvidence:
+    """Ask an enclave for evidence with a fresh nonce; nothing of it is verified.
+
+    Raises:
+        EnclaveUnreachable: There is none to be had.
+    """
+    nonce = secrets.token_bytes(NONCE_BYTES)
+    query = base64.urlsafe_b64encode(nonce).rstrip(b"=").decode("ascii")
+    request = OuterRequest(
+        method="GET",
+        target=f"{ATTESTATION_PATH}?nonce={query}",
+        headers=(("accept", "application/json"), ("accept-encoding", "identity")),
+        timeouts=timeouts,
+    )
+    answer = await wire.send(request)
+    try:
+        bundle = await _read_bundle(answer, url)
+    except TruncatedMessage as error:
+        raise EnclaveUnreachable(f"{url} broke off while it sent its evidence.") from error
+    finally:
+        await answer.close()
+    return SavedEvidence(url, int(clock()), nonce, bundle)
+
+
+async def _read_bundle(answer: OuterAnswer, url: str) -> bytes:
+    if answer.status != _OK or is_coded(answer):
+        raise EnclaveUnreachable(
+            f"{url} serves no evidence (status {answer.status}).",
+            hint="Check that the address is a Mitai enclave with a healthy engine; nothing was sent.",
+        )
+    return await read_at_most(answer, MAX_BUNDLE_BYTES, f"{url} sends more evidence than is allowed.")
 
 
 async def read_at_most(answer: OuterAnswer, limit: int, message: str) -> bytes:

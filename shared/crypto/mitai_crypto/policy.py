@@ -107,7 +107,7 @@ class TrustPolicy:
     def digest(self) -> str:
         """Hex SHA-256 over the meaning of the policy, whatever its file looks like."""
         digest = labelled(POLICY_LABEL)
-        digest.update(encode_canonical(self._canonical()))
+        digest.update(encode_canonical(self.to_json()))
         return digest.hexdigest()
 
     def encode(self) -> str:
@@ -123,7 +123,8 @@ class TrustPolicy:
             lines += policy_text.reference(reference.name, reference.issued, reference.expires, reference.registers)
         return policy_text.document(lines)
 
-    def _canonical(self) -> JsonObject:
+    def to_json(self) -> JsonObject:
+        """Give the meaning of the policy as the JSON object that its digest is over."""
         return {
             "version": POLICY_VERSION,
             "name": self.name,
