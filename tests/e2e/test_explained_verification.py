@@ -1,4 +1,4 @@
-"""The whole way with real processes: measure, write the policy, verify, ask, stop the enclave, check all of it again."""
+"""With real processes: measure, write the policy, verify, ask, stop the enclave, and check all of it again."""
 
 from __future__ import annotations
 
@@ -91,7 +91,8 @@ async def _tell_the_story(folder: Path, engine: UpstreamSimulator) -> None:
     alone = json.loads(await run(*mitai, "ledger", "verify", "--file", folder / "ledger.jsonl", *policy, "--json"))
     assert alone == checked
     text = (folder / "policy.toml").read_text(encoding="utf-8")
-    (folder / "other.toml").write_text(re.sub(r'r2 = "..', 'r2 = "' + "0f", text), encoding="utf-8")
+    changed = re.sub(r'(r2 = ")(.)', lambda found: found[1] + ("1" if found[2] == "0" else "0"), text)
+    (folder / "other.toml").write_text(changed, encoding="utf-8")
     failed = json.loads(
         await run(*mitai, "ledger", "verify", *base, "--policy", folder / "other.toml", "--json", code=7)
     )
