@@ -47,8 +47,6 @@ def init(
     from mitai.policy_template import explain_policy
     from mitai_crypto.policy_toml import policy_from_reference
 
-    if output is not None and output.exists() and not force:
-        raise PolicyError(f"{output} exists already", hint="Name another file, or replace it with --force.")
     if first_use is not None:
         if reference is not None or workload is not None:
             raise typer.BadParameter("a reference value needs no first use", param_hint="--trust-on-first-use")
