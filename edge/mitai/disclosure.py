@@ -7,6 +7,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mitai_crypto.saved_evidence import SavedEvidence
+
+
+class DisclosureKind(StrEnum):
+    """How something left the device."""
+
+    SEALED = "sealed"
+    """Sealed, to an enclave that had passed a trust policy."""
+    REVEALED = "revealed"
+    """In the clear, to a program whose model nobody attested."""
 
 
 class DisclosureOutcome(StrEnum):
@@ -41,6 +54,8 @@ class Outgoing:
         request_digest: The digest of the inner request that the receipt will bind, hexadecimal.
         attempt: 1 for the first sealing of a request, more for a resend (`docs/spec/client.md` §5).
         text: The exact body of the inner request.
+        crypto_material: SHA-256 of the crypto material whose key seals it, hexadecimal.
+        evidence: What the enclave showed, so that all this can be checked again; a sealed row needs it.
     """
 
     time: int
@@ -53,6 +68,8 @@ class Outgoing:
     request_digest: str
     attempt: int
     text: str = field(repr=False)
+    crypto_material: str | None = None
+    evidence: SavedEvidence | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -62,7 +79,9 @@ class Disclosure:
     Attributes:
         outgoing: What leaves, and to whom.
         passage_ids: The passages inside, best first.
+        kind: How it leaves.
     """
 
     outgoing: Outgoing
     passage_ids: tuple[int, ...] = ()
+    kind: DisclosureKind = DisclosureKind.SEALED

@@ -6,8 +6,11 @@ Spec: `docs/spec/client.md` §7. For other clients there are the sealed transpor
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+import httpx2
 
 from mitai.errors import ContextTooLong, EnclaveRefused, IncompleteAnswer
 from mitai.padding import PADDED, Padding
@@ -16,7 +19,7 @@ from mitai.transport.event_stream import DONE, EventReader
 from mitai.transport.exchange import PlainRequest
 from mitai.transport.raw import RawWire
 from mitai.transport.sending import SealedAnswer, Sender
-from mitai.transport.session import Session
+from mitai.transport.session import Session, checked_url, fetch_evidence
 from mitai.transport.wire import ThreadGate, run_now
 
 if TYPE_CHECKING:
@@ -24,12 +27,11 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    import httpx2
-
     from mitai.chat import ChatMessage
     from mitai.disclosure import Outgoing
     from mitai_crypto.policy import TrustPolicy
     from mitai_crypto.receipt import Receipt, Usage
+    from mitai_crypto.saved_evidence import SavedEvidence
     from mitai_crypto.verify import AttestationResult
 
 CHAT_PATH: Final = b"/v1/chat/completions"
@@ -129,6 +131,11 @@ class EnclaveClient:
         """Return what the sizes on the wire may show."""
         return self._sender.padding
 
+    @property
+    def evidence(self) -> SavedEvidence | None:
+        """Return the latest evidence that was fetched, exactly, whether it verified or not."""
+        return self._sender.session.evidence
+
     def verify(self) -> AttestationResult:
         """Fetch evidence of this moment and check it; later requests rest on it while it lasts.
 
@@ -218,6 +225,18 @@ class EnclaveClient:
         if answer.status != _OK:
             raise _refusal(answer)
         return answer
+
+
+def fetch_evidence_unchecked(url: str) -> SavedEvidence:
+    """Ask for evidence with a fresh nonce, without a policy; nothing of it is verified.
+
+    Raises:
+        EnclaveUnreachable: There is none to be had.
+    """
+    url = checked_url(url)
+    timeouts: dict[str, float | None] = dict.fromkeys(("connect", "read", "write", "pool"), CONNECT_TIMEOUT_SECONDS)
+    with httpx2.HTTPTransport() as transport:
+        return run_now(fetch_evidence(SyncWire(url, transport), url, timeouts=timeouts, clock=time.time))
 
 
 class ChatStream:

@@ -52,6 +52,7 @@
     │   ├── EvidenceExpired
     │   ├── TeeUnavailable
     │   └── VerificationFailed
+    ├── LedgerFileError              an export of the ledger is malformed or cut
     ├── PaddingError                 a size or cadence that cannot be asked for
     ├── ArgumentRefused              a client of the MCP server asked for something that cannot be
     ├── ExtraMissing                 an optional part of Mitai is not installed
@@ -133,6 +134,7 @@ __all__ = [
     "KnowledgeBaseExists",
     "KnowledgeBaseNotFound",
     "KnowledgeBaseTooNew",
+    "LedgerFileError",
     "LoadError",
     "LockError",
     "MessageTooLarge",
@@ -304,6 +306,12 @@ class IncompleteAnswer(ChannelError):
     """The answer broke off: what was shown is authentic, but not the whole."""
 
     default_hint = "The connection or the engine broke off; ask again."
+
+
+class LedgerFileError(MitaiError):
+    """An export of the ledger is malformed, or cut."""
+
+    default_hint = "Export it again with `mitai ledger export`; nothing in this file was believed."
 
 
 class PaddingError(MitaiError):

@@ -41,7 +41,7 @@ BUSY_TIMEOUT_SECONDS: Final = 5.0
 VERIFY_ON_OPEN_BYTES: Final = 512 * 1024 * 1024  # a larger file is verified page by page, as it is read
 
 # -- §5 schema
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 TEXT_FOLDER: Final = "texts"  # relative, where the paths of files are absolute: the two never meet
 MAX_TEXT_KEY_CHARACTERS: Final = 512
 MAX_METADATA_BYTES: Final = 65_536

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from mitai.keyslots.keys import KeySlots, RootKey
     from mitai.keyslots.passphrase import Argon2Parameters
     from mitai.retrieve import Hit
-    from mitai.storage.ledger import Ledger
+    from mitai.storage.ledger import DisclosureLedger
     from mitai.storage.records import DocumentRecord, Removal
     from mitai.storage.revelations import Revelations
     from mitai.storage.texts import TextRecord
@@ -244,7 +244,7 @@ class KnowledgeBase:
             return self._embedder
 
     @property
-    def ledger(self) -> Ledger:
+    def ledger(self) -> DisclosureLedger:
         """Return the disclosure ledger."""
         return self._store.ledger
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +17,8 @@ from mitai_crypto.hpke import Kem
 from mitai_crypto.policy import KeySuite, Reference
 from mitai_crypto.report import Outcome
 from mitai_crypto.verify import appraise, verify_evidence
-from support.evidence_builder import NONCE, NOW, build_enclave
+from mitai_sim.endorse import make_platform
+from support.evidence_builder import NONCE, NOW, build_enclave, seeded
 
 if TYPE_CHECKING:
     from mitai_crypto.policy import TrustPolicy
@@ -171,6 +173,23 @@ def test_a_listed_chip_passes() -> None:
     assert outcome(13, policy=ENCLAVE.policy(chips=("00", ENCLAVE.quote.chip_id))).outcome is Outcome.PASS
 
 
+def test_threat_28_the_key_of_a_chip_that_is_not_listed_signs_in_vain() -> None:
+    """Whoever owns that chip took its key out and signs the right measurement; its endorsement is genuine."""
+    key = Ed25519PrivateKey.from_private_bytes(seeded("interposer", "platform"))
+    chip_id = seeded("interposer", "chip")[:16].hex()
+    platform = make_platform(ENCLAVE.root, key.public_key(), chip_id=chip_id, now=NOW - 3600, tcb=1)
+    quote = replace(ENCLAVE.quote, chip_id=chip_id)
+    taken = replace(ENCLAVE, platform=platform, platform_key=key, quote=quote).bundle(NONCE)
+    mine = ENCLAVE.policy(chips=(ENCLAVE.quote.chip_id,))
+    report, result = appraise(taken, nonce=NONCE, policy=mine, now=NOW)
+    assert result is None
+    assert [step.number for step in report.steps if step.outcome is Outcome.FAIL] == [13]
+    assert verify_evidence(GOOD, nonce=NONCE, policy=mine, now=NOW)
+    # The documented limit: without a list, or with that chip on it, nothing tells the two apart.
+    for policy in (ENCLAVE.policy(), ENCLAVE.policy(chips=(ENCLAVE.quote.chip_id, chip_id))):
+        assert verify_evidence(taken, nonce=NONCE, policy=policy, now=NOW)
+
+
 def test_an_external_engine_is_accepted_only_by_name_and_said_to_be_unmeasured() -> None:
     material = replace(ENCLAVE.material, engine="external", model_digest=None).encode()
     step = outcome(
@@ -220,7 +239,11 @@ def test_the_report_as_json() -> None:
     shown = json.loads(json.dumps(report.to_json()))
     assert shown["ok"] is True
     assert shown["tee"] == "simulated"
-    assert shown["policy"] == {"name": "测试 test", "digest": ENCLAVE.policy().digest}
+    assert shown["policy"] == {
+        "name": "测试 test",
+        "digest": ENCLAVE.policy().digest,
+        "trust_on_first_use": False,
+    }
     assert [step["number"] for step in shown["steps"]] == list(range(1, 14))
     assert shown["steps"][8]["outcome"] == "not checked"
     assert all(step["reason"] for step in shown["steps"])

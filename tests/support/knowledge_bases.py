@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from mitai.disclosure import Outgoing
 from mitai.formats import PAGE_SIZE
 from mitai.keyslots.passphrase import Argon2Parameters
+from mitai_crypto.saved_evidence import SavedEvidence
 from mitai_ingest.document import Block, Document, Passage
 from support.embedder import HashingEmbedder
 
@@ -69,6 +70,8 @@ def outgoing(**changes: object) -> Outgoing:
         "policy_digest": "cd" * 32,
         "request_digest": "ef" * 32,
         "attempt": 1,
+        "crypto_material": "12" * 32,
+        "evidence": SavedEvidence("http://127.0.0.1:8000", 1_799_999_000, bytes(range(32)), b'{"v": 1}'),
         "text": '{"messages": [{"role": "user", "content": "租约何时到期？ The lease ends in June."}]}',
     }
     return Outgoing(**(values | changes))  # type: ignore[arg-type] # one table of values

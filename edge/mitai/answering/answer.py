@@ -11,7 +11,6 @@ Spec: `docs/spec/answering.md`.
 
 from __future__ import annotations
 
-import json
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -21,6 +20,7 @@ from mitai.answering.cite import CheckedSentence, Citation, Support, cite
 from mitai.answering.prompt import Quotable, estimate_tokens, pack
 from mitai.disclosure import Disclosure, DisclosureOutcome, Outgoing
 from mitai.errors import ContextTooLong, EnclaveRefused, IncompleteAnswer, PlaintextRefused
+from mitai.receipt_record import ReceiptRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -60,7 +60,7 @@ class Ledger(Protocol):
     def begin_disclosure(self, disclosure: Disclosure) -> int:
         """Commit a row with outcome ``unknown`` and return its id; the row is on disk when this returns."""
 
-    def complete_disclosure(self, disclosure_id: int, receipt_json: str | None, outcome: str) -> None:
+    def complete_disclosure(self, disclosure_id: int, receipt_json: str | None, outcome: DisclosureOutcome) -> None:
         """Add to a row how the exchange ended."""
 
 
@@ -346,10 +346,10 @@ class _Rows:
 
 
 def receipt_record(stream: ChatStream) -> str | None:
-    """Return a whole answer's receipt for the ledger: JSON with `receipt` to read and `signed` to prove."""
-    if stream.receipt is None:
+    """Return a whole answer's receipt as the ledger keeps it (`docs/spec/ledger.md` §2)."""
+    if stream.receipt is None or stream.signed_receipt is None:
         return None
-    return json.dumps({"receipt": json.loads(stream.receipt.encode()), "signed": stream.signed_receipt})
+    return ReceiptRecord.of(stream.receipt, stream.signed_receipt).encode()
 
 
 def _grounding(sentences: tuple[CheckedSentence, ...]) -> Grounding:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mitai import __version__
-from mitai.cli import ask, ingest, knowledge_base, ledger, mcp, search, serve, verify
+from mitai.cli import ask, ingest, knowledge_base, ledger, mcp, policy, search, serve, verify
 from mitai.cli.demo import command as demo
 from mitai.cli.exit_codes import exit_code_for
 from mitai.cli.output import error_as_json, print_error, print_json
@@ -49,7 +49,8 @@ app.command("ingest", epilog=ingest.EXAMPLES)(ingest.ingest)
 app.command("search", epilog=search.EXAMPLES)(search.search)
 app.command("ask", epilog=ask.EXAMPLES)(ask.ask)
 app.command("verify", epilog=verify.EXAMPLES)(verify.verify)
-app.command("ledger", epilog=ledger.EXAMPLES)(ledger.ledger)
+app.add_typer(policy.app, name="policy")
+app.add_typer(ledger.app, name="ledger", epilog=ledger.EXAMPLES)
 app.command("mcp", epilog=mcp.EXAMPLES)(mcp.mcp)
 app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
 app.command("demo", epilog=demo.EXAMPLES)(demo.demo)

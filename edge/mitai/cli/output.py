@@ -59,3 +59,10 @@ def print_simulated() -> None:
     stderr.print(
         "[bold black on yellow] SIMULATED [/] no TEE hardware: this protects nothing from who runs that machine"
     )
+
+
+def print_first_use() -> None:
+    """Say that the policy pins what was seen first."""
+    stdout.print(
+        "[bold yellow]TRUST ON FIRST USE[/] the policy pins what this enclave showed first; nobody compared it"
+    )

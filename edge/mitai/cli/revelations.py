@@ -50,7 +50,7 @@ def print_revealed(rows: list[RevelationRecord], number: int, *, as_json: bool) 
     """Show one row in full, with the text that was given."""
     row = next((row for row in rows if row.revelation_id == number), None)
     if row is None:
-        raise typer.BadParameter(f"there is no row {number}", param_hint="--show-revealed")
+        raise typer.BadParameter(f"there is no row {number}", param_hint="N")
     if as_json:
         print_json({"revelations": [revelation_as_json(row) | {"text": row.text}]})
         return

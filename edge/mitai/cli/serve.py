@@ -245,7 +245,7 @@ def _log_format(text: str) -> str:
 
 def _report(error: VerificationFailed, *, json_: bool) -> None:
     """Show every step of a verification that failed."""
-    from mitai.cli.verify import print_report
+    from mitai.cli.verify_view import print_report
 
     if json_:
         print_json({**error_as_json(error, ExitCode.UNVERIFIED), "report": error.report.to_json()})

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from mitai.disclosure import Disclosure, DisclosureOutcome
 from mitai.errors import ContextTooLong, EnclaveRefused, IncompleteAnswer, PlaintextRefused
+from mitai.receipt_record import ReceiptRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,11 +74,10 @@ class Recording:
 
 
 def receipt_record(answer: SealedAnswer | None) -> str | None:
-    """Return a whole answer's receipt for the ledger: JSON with `receipt` to read and `signed` to prove."""
+    """Return a whole answer's receipt as the ledger keeps it."""
     if answer is None or answer.receipt is None:
         return None
-    signed = answer.signed_receipt.decode("ascii")
-    return json.dumps({"receipt": json.loads(answer.receipt.encode()), "signed": signed})
+    return ReceiptRecord.of(answer.receipt, answer.signed_receipt.decode("ascii")).encode()
 
 
 def message_text(body: str) -> str:

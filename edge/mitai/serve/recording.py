@@ -47,7 +47,7 @@ class DisclosureRow:
     async def _end(self, outcome: DisclosureOutcome, receipt: str | None) -> None:
         number, self._open = self._open, None
         if number is not None and outcome is not DisclosureOutcome.UNKNOWN:
-            await to_thread.run_sync(self._ledger.complete_disclosure, number, receipt, outcome.value)
+            await to_thread.run_sync(self._ledger.complete_disclosure, number, receipt, outcome)
 
 
 def _outcome(answer: SealedAnswer | None, error: BaseException | None) -> DisclosureOutcome:

@@ -1,7 +1,7 @@
-"""What left the device, to whom, and what came of it? (`docs/spec/knowledge_base.md` §5, §6.4, §7).
+"""What left the device, to whom, and what came of it? (`docs/spec/ledger.md`, `docs/spec/knowledge_base.md` §5-§7).
 
 A row is on disk before the first byte leaves. It keeps ids and digests for good; the text that was sent stands in a
-table of its own, which the deletion of a document empties.
+table of its own, which the deletion of a document empties. Evidence is kept once, whatever the number of its rows.
 """
 
 from __future__ import annotations
@@ -9,15 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
-from mitai.disclosure import DisclosureOutcome
-from mitai.errors import KnowledgeBaseError
+from mitai.disclosure import DisclosureKind, DisclosureOutcome
+from mitai.errors import EvidenceError, KnowledgeBaseDamaged, KnowledgeBaseError
+from mitai_crypto.saved_evidence import SavedEvidence, parse_saved_evidence
 
 if TYPE_CHECKING:
     from mitai.disclosure import Disclosure
     from mitai.storage.database import Database, Row
 
 _COLUMNS = (
-    "id, time, url, measurement, tee, simulated, policy_name, policy_digest, request_digest, attempt, outcome, receipt"
+    "id, time, url, measurement, tee, simulated, policy_name, policy_digest, request_digest, attempt, outcome, receipt,"
+    " kind, crypto_material, evidence"
 )
 
 
@@ -41,6 +43,9 @@ class DisclosureRecord:
         passage_ids: The passages that were sent, in order.
         document_ids: The documents they came from, in ascending order.
         text: What was sent; None after one of its documents was removed.
+        kind: Whether it left sealed, or was revealed to a program.
+        crypto_material: SHA-256 of the crypto material whose key sealed it, hexadecimal.
+        evidence: The digest of the `SavedEvidence` it rests on; None in rows of old versions and revealed ones.
     """
 
     disclosure_id: int
@@ -58,9 +63,12 @@ class DisclosureRecord:
     passage_ids: tuple[int, ...]
     document_ids: tuple[int, ...]
     text: str | None = field(repr=False)
+    kind: DisclosureKind = DisclosureKind.SEALED
+    crypto_material: str | None = None
+    evidence: str | None = None
 
 
-class Ledger:
+class DisclosureLedger:
     """The disclosure ledger of a knowledge base."""
 
     def __init__(self, database: Database) -> None:
@@ -70,14 +78,19 @@ class Ledger:
         """Write a row and return its id once it is on disk; only then may the first byte leave.
 
         Raises:
-            KnowledgeBaseError: A passage is not (or no longer) in the knowledge base; nothing may leave.
+            KnowledgeBaseError: A passage is not (or no longer) in the knowledge base, or a sealed row has no
+                evidence to rest on; nothing may leave.
             KnowledgeBaseBusy: Another process is writing; nothing may leave.
         """
         out = disclosure.outgoing
+        if disclosure.kind is DisclosureKind.SEALED and out.evidence is None:
+            raise KnowledgeBaseError("a sealed disclosure needs its evidence", hint="Nothing was sent.")
         with self._database.write():
+            evidence = None if out.evidence is None else self._keep(out.evidence)
             number = self._database.insert(
                 "INSERT INTO disclosures (time, url, measurement, tee, simulated, policy_name, policy_digest,"
-                " request_digest, attempt, outcome) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " request_digest, attempt, outcome, kind, crypto_material, evidence)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     out.time,
                     out.url,
@@ -89,6 +102,9 @@ class Ledger:
                     out.request_digest,
                     out.attempt,
                     DisclosureOutcome.UNKNOWN.value,
+                    disclosure.kind.value,
+                    out.crypto_material,
+                    evidence,
                 ),
             )
             self._database.insert("INSERT INTO sent_text VALUES (?, ?)", (number, out.text))
@@ -96,22 +112,21 @@ class Ledger:
                 self._record_passage(number, position, passage_id)
         return number
 
-    def complete_disclosure(self, disclosure_id: int, receipt_json: str | None, outcome: str) -> None:
+    def complete_disclosure(self, disclosure_id: int, receipt_json: str | None, outcome: DisclosureOutcome) -> None:
         """Write down how a disclosure ended.
 
         Args:
             disclosure_id: What `begin_disclosure` returned.
-            receipt_json: The verified receipt, or None.
-            outcome: A value of `DisclosureOutcome`.
+            receipt_json: The verified receipt as `ReceiptRecord.encode` writes it, or None.
+            outcome: How it ended.
 
         Raises:
             KnowledgeBaseError: There is no such row, or its outcome is written already: the ledger is not rewritten.
         """
-        known = DisclosureOutcome(outcome)
         with self._database.write():
             changed = self._database.rows(
                 "UPDATE disclosures SET receipt = ?, outcome = ? WHERE id = ? AND outcome = ? RETURNING id",
-                (receipt_json, known.value, disclosure_id, DisclosureOutcome.UNKNOWN.value),
+                (receipt_json, outcome.value, disclosure_id, DisclosureOutcome.UNKNOWN.value),
             )
             if not changed:
                 raise KnowledgeBaseError(f"disclosure {disclosure_id} is not open")
@@ -121,6 +136,23 @@ class Ledger:
         with self._database.read():
             found = self._database.rows(f"SELECT {_COLUMNS} FROM disclosures ORDER BY id")  # noqa: S608 - a constant
             return [self._record(row) for row in found]
+
+    def list_evidence(self) -> dict[str, SavedEvidence]:
+        """Return the evidence that rows rest on, by its digest.
+
+        Raises:
+            KnowledgeBaseDamaged: It is not what was written.
+        """
+        found: dict[str, SavedEvidence] = {}
+        for digest, saved in self._database.rows("SELECT digest, saved FROM evidence ORDER BY id"):
+            try:
+                evidence = parse_saved_evidence(cast("bytes", saved))
+            except EvidenceError:
+                raise KnowledgeBaseDamaged("evidence in the ledger is not what was written") from None
+            if evidence.digest != digest:
+                raise KnowledgeBaseDamaged("evidence in the ledger is not what was written")
+            found[evidence.digest] = evidence
+        return found
 
     def forget_text_of(self, document_id: int) -> int:
         """Delete the sent text of every disclosure that held a passage of a document, and return how many.
@@ -133,6 +165,13 @@ class Ledger:
             (document_id,),
         )
         return len(deleted)
+
+    def _keep(self, evidence: SavedEvidence) -> str:
+        self._database.insert(
+            "INSERT INTO evidence (digest, saved) VALUES (?, ?) ON CONFLICT (digest) DO NOTHING",
+            (evidence.digest, evidence.encode()),
+        )
+        return evidence.digest
 
     def _record_passage(self, disclosure_id: int, position: int, passage_id: int) -> None:
         owner = self._database.row("SELECT document_id FROM passages WHERE id = ?", (passage_id,))
@@ -169,4 +208,7 @@ class Ledger:
             passage_ids=tuple(cast("int", passage) for passage, _ in parts),
             document_ids=tuple(sorted({cast("int", document) for _, document in parts})),
             text=None if text is None else cast("str", text[0]),
+            kind=DisclosureKind(cast("str", row[12])),
+            crypto_material=cast("str | None", row[13]),
+            evidence=cast("str | None", row[14]),
         )

@@ -45,6 +45,19 @@ REVELATIONS: Final = (
     """,
 )
 
+EVIDENCE: Final = (
+    """
+    CREATE TABLE evidence (
+        id     INTEGER PRIMARY KEY,
+        digest TEXT NOT NULL UNIQUE,
+        saved  BLOB NOT NULL
+    ) STRICT
+    """,
+    "ALTER TABLE disclosures ADD COLUMN kind TEXT NOT NULL DEFAULT 'sealed'",
+    "ALTER TABLE disclosures ADD COLUMN crypto_material TEXT",
+    "ALTER TABLE disclosures ADD COLUMN evidence TEXT REFERENCES evidence (digest)",
+)
+
 TABLES: Final = (
     """
     CREATE TABLE meta (
@@ -121,9 +134,10 @@ TABLES: Final = (
     """,
     *TEXTS,
     *REVELATIONS,
+    *EVIDENCE,
 )
 
-MIGRATIONS: Final[Mapping[int, tuple[str, ...]]] = {2: (*TEXTS, *REVELATIONS)}
+MIGRATIONS: Final[Mapping[int, tuple[str, ...]]] = {2: (*TEXTS, *REVELATIONS), 3: EVIDENCE}
 """What makes a database of the version before into one of this version."""
 
 LEXICAL: Final = (

@@ -22,7 +22,7 @@ from mitai.errors import (
 )
 from mitai.formats import BUSY_TIMEOUT_SECONDS, SCHEMA_VERSION
 from mitai.storage.database import Database
-from mitai.storage.ledger import Ledger
+from mitai.storage.ledger import DisclosureLedger
 from mitai.storage.lexical import LexicalIndex
 from mitai.storage.records import DOCUMENT_COLUMNS, PASSAGE_COLUMNS, Change, Removal, document_record, passage_record
 from mitai.storage.revelations import Revelations
@@ -77,7 +77,7 @@ class Store:
     def __init__(self, database: Database, root: RootKey) -> None:
         self.database = database
         self.lexical = LexicalIndex(database)
-        self.ledger = Ledger(database)
+        self.ledger = DisclosureLedger(database)
         self.revelations = Revelations(database)
         self.texts = Texts(database)
         self._hash_key = root.content_hash_key()

@@ -255,7 +255,7 @@ class Sender:
         )
         exchange = Exchange(request, enclave.attestation, enclave.config, sending.padding)
         sending.attempt += 1
-        if hook is not None and (written := hook(self._outgoing(sending, exchange, int(now)))) is not None:
+        if hook is not None and (written := hook(self._outgoing(sending, exchange, enclave, int(now)))) is not None:
             await written
         message = OuterRequest("POST", exchange.target, _OUTER_HEADERS, exchange.message, sending.timeouts)
         try:
@@ -295,7 +295,7 @@ class Sender:
         if fresh.config == enclave.config:
             raise _refused(self.session.url, outer)
 
-    def _outgoing(self, sending: _Sending, exchange: Exchange, now: int) -> Outgoing:
+    def _outgoing(self, sending: _Sending, exchange: Exchange, enclave: Verified, now: int) -> Outgoing:
         report = exchange.attestation.report
         return Outgoing(
             time=now,
@@ -308,6 +308,8 @@ class Sender:
             request_digest=exchange.request_digest.hex(),
             attempt=sending.attempt,
             text=sending.plain.content.decode("utf-8", "backslashreplace"),
+            crypto_material=exchange.attestation.crypto_material_digest.hex(),
+            evidence=enclave.evidence,
         )
 
 

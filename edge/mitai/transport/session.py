@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from mitai.errors import EnclaveUnreachable, TruncatedMessage
 from mitai.transport.wire import OuterRequest, Timeouts
 from mitai_crypto.labels import ATTESTATION_PATH, MAX_BUNDLE_BYTES, NONCE_BYTES
+from mitai_crypto.saved_evidence import SavedEvidence
 from mitai_crypto.verify import verify_evidence
 
 if TYPE_CHECKING:
@@ -37,11 +38,13 @@ class Verified:
         attestation: What was verified.
         config: The enclave's current key.
         deadline: When it must not be used any more, by the monotonic clock.
+        evidence: What it showed, exactly.
     """
 
     attestation: AttestationResult
     config: KeyConfig
     deadline: float
+    evidence: SavedEvidence
 
 
 class Session:
@@ -57,6 +60,7 @@ class Session:
     Attributes:
         url: As given, without a slash at its end.
         clock: As given.
+        evidence: The latest that was fetched, verified or not.
 
     Raises:
         EnclaveUnreachable: `url` is not a usable address.
@@ -77,6 +81,7 @@ class Session:
         self._gate = gate
         self._monotonic = monotonic
         self._kept: Verified | None = None
+        self.evidence: SavedEvidence | None = None
 
     def current(self) -> Verified | None:
         """Return the kept enclave while it may be used."""
@@ -108,35 +113,46 @@ class Session:
 
     async def _refresh(self, wire: Wire, timeouts: Timeouts) -> Verified:
         self._kept = None
-        nonce = secrets.token_bytes(NONCE_BYTES)
-        query = base64.urlsafe_b64encode(nonce).rstrip(b"=").decode("ascii")
-        request = OuterRequest(
-            method="GET",
-            target=f"{ATTESTATION_PATH}?nonce={query}",
-            headers=(("accept", "application/json"), ("accept-encoding", "identity")),
-            timeouts=timeouts,
-        )
         asked = self._monotonic()
-        answer = await wire.send(request)
-        try:
-            bundle = await self._read_bundle(answer)
-        except TruncatedMessage as error:
-            raise EnclaveUnreachable(f"{self.url} broke off while it sent its evidence.") from error
-        finally:
-            await answer.close()
-        now = int(self.clock())
-        result = verify_evidence(bundle, nonce=nonce, policy=self._policy, now=now)
+        self.evidence = evidence = await fetch_evidence(wire, self.url, timeouts=timeouts, clock=self.clock)
+        now = evidence.time
+        result = verify_evidence(evidence.bundle, nonce=evidence.nonce, policy=self._policy, now=now)
         config = result.key_config(now)
-        self._kept = Verified(result, config, asked + (result.usable_until - now))
+        self._kept = Verified(result, config, asked + (result.usable_until - now), evidence)
         return self._kept
 
-    async def _read_bundle(self, answer: OuterAnswer) -> bytes:
-        if answer.status != _OK or is_coded(answer):
-            raise EnclaveUnreachable(
-                f"{self.url} serves no evidence (status {answer.status}).",
-                hint="Check that the address is a Mitai enclave with a healthy engine; nothing was sent.",
-            )
-        return await read_at_most(answer, MAX_BUNDLE_BYTES, f"{self.url} sends more evidence than is allowed.")
+
+async def fetch_evidence(wire: Wire, url: str, *, timeouts: Timeouts, clock: Callable[[], float]) -> SavedEvidence:
+    """Ask an enclave for evidence with a fresh nonce; nothing of it is verified.
+
+    Raises:
+        EnclaveUnreachable: There is none to be had.
+    """
+    nonce = secrets.token_bytes(NONCE_BYTES)
+    query = base64.urlsafe_b64encode(nonce).rstrip(b"=").decode("ascii")
+    request = OuterRequest(
+        method="GET",
+        target=f"{ATTESTATION_PATH}?nonce={query}",
+        headers=(("accept", "application/json"), ("accept-encoding", "identity")),
+        timeouts=timeouts,
+    )
+    answer = await wire.send(request)
+    try:
+        bundle = await _read_bundle(answer, url)
+    except TruncatedMessage as error:
+        raise EnclaveUnreachable(f"{url} broke off while it sent its evidence.") from error
+    finally:
+        await answer.close()
+    return SavedEvidence(url, int(clock()), nonce, bundle)
+
+
+async def _read_bundle(answer: OuterAnswer, url: str) -> bytes:
+    if answer.status != _OK or is_coded(answer):
+        raise EnclaveUnreachable(
+            f"{url} serves no evidence (status {answer.status}).",
+            hint="Check that the address is a Mitai enclave with a healthy engine; nothing was sent.",
+        )
+    return await read_at_most(answer, MAX_BUNDLE_BYTES, f"{url} sends more evidence than is allowed.")
 
 
 async def read_at_most(answer: OuterAnswer, limit: int, message: str) -> bytes:

@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Literal, cast
 
+from mitai_crypto import policy_text
 from mitai_crypto.errors import PolicyError
 from mitai_crypto.evidence import REGISTER_BYTES, REGISTERS, TeeKind
 from mitai_crypto.fields import Fields
@@ -85,6 +86,7 @@ class TrustPolicy:
         engine: Accepted engine kinds.
         chips: Accepted chip ids, hex; empty for any chip.
         gpu: Whether GPU evidence is demanded.
+        trust_on_first_use: Whether it pins what an enclave showed first and nobody compared; every report repeats it.
     """
 
     name: str
@@ -99,21 +101,30 @@ class TrustPolicy:
     engine: tuple[EngineKind, ...]
     chips: tuple[str, ...]
     gpu: GpuDemand
+    trust_on_first_use: bool = False
 
     @property
     def digest(self) -> str:
         """Hex SHA-256 over the meaning of the policy, whatever its file looks like."""
         digest = labelled(POLICY_LABEL)
-        digest.update(encode_canonical(self._canonical()))
+        digest.update(encode_canonical(self.to_json()))
         return digest.hexdigest()
 
     def encode(self) -> str:
         """Write the policy as TOML that `parse_policy` reads back to the same value."""
-        from mitai_crypto.policy_toml import encode_policy  # noqa: PLC0415 - that module needs this class
+        lines = [
+            *policy_text.head(self.name, self.tee, self.suites, self.max_age_seconds),
+            *(policy_text.on_first_use() if self.trust_on_first_use else []),
+            *policy_text.demands(self.engine, self.configuration, self.chips, self.gpu),
+            *policy_text.model(self.model_name, self.model_digest),
+            *policy_text.simulated(self.root),
+        ]
+        for reference in self.references:
+            lines += policy_text.reference(reference.name, reference.issued, reference.expires, reference.registers)
+        return policy_text.document(lines)
 
-        return encode_policy(self)
-
-    def _canonical(self) -> JsonObject:
+    def to_json(self) -> JsonObject:
+        """Give the meaning of the policy as the JSON object that its digest is over."""
         return {
             "version": POLICY_VERSION,
             "name": self.name,
@@ -135,6 +146,8 @@ class TrustPolicy:
             "engine": list(self.engine),
             "chips": list(self.chips),
             "gpu": self.gpu,
+            # Only where it is true, so that a policy without it keeps the digest that ledgers and reports name.
+            **({"trust_on_first_use": True} if self.trust_on_first_use else {}),
         }
 
 
@@ -172,6 +185,7 @@ def parse_policy(toml: bytes) -> TrustPolicy:
         engine=engine,
         chips=_hex_items(fields, "chips", 1, _MAX_CHIP_BYTES) if fields.has("chips") else (),
         gpu=_parse_gpu(fields, tee),
+        trust_on_first_use=_parse_first_use(fields, tee),
     )
     fields.finish()
     return policy
@@ -232,6 +246,16 @@ def _parse_gpu(fields: Fields, tee: tuple[TeeKind, ...]) -> GpuDemand:
             )
         return "not-required"
     return cast("GpuDemand", fields.choice("gpu", _GPU))
+
+
+def _parse_first_use(fields: Fields, tee: tuple[TeeKind, ...]) -> bool:
+    marked = fields.has("trust_on_first_use") and fields.flag("trust_on_first_use")
+    if marked and TeeKind.SIMULATED in tee:
+        raise PolicyError(
+            "policy.trust_on_first_use does not go with simulated: anybody can make a simulated root",
+            hint="Measure the enclave where it runs, with `mitai-sim measure`.",
+        )
+    return marked
 
 
 def _parse_references(fields: Fields, tee: tuple[TeeKind, ...]) -> tuple[Reference, ...]:

@@ -1,20 +1,22 @@
-"""How is a trust policy written, and how is one made from measurements? (`docs/spec/policy.md`)."""
+"""How is a trust policy made from measurements, or from what an enclave showed first? (`docs/spec/policy.md`)."""
 
 from __future__ import annotations
 
-import json
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
 
+from mitai_crypto import policy_text
 from mitai_crypto.errors import PolicyError
 from mitai_crypto.evidence import REGISTER_BYTES, REGISTERS, TeeKind
 from mitai_crypto.fields import Fields
-from mitai_crypto.labels import DEFAULT_MAX_AGE_SECONDS, MAX_POLICY_BYTES, POLICY_VERSION
-from mitai_crypto.policy import ENGINES, KeySuite, TrustPolicy, parse_policy
+from mitai_crypto.labels import DEFAULT_MAX_AGE_SECONDS, MAX_POLICY_BYTES
+from mitai_crypto.policy import ENGINES, KeySuite, Reference, TrustPolicy, parse_policy
 from mitai_crypto.strict_json import parse_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from mitai_crypto.crypto_material import CryptoMaterial
 
 
 def policy_from_reference(
@@ -56,75 +58,60 @@ def policy_from_reference(
     work.finish()
 
     lines = [
-        *_head(name, (TeeKind.SIMULATED.value,), suites, max_age_seconds),
-        f"engine = {_strings([engine])}",
-        f"configuration = {_strings([configuration])}",
-        'gpu = "not-required"',
-        *_model(model_name, model_digest),
-        *_simulated(root),
-        *_reference(name, issued, None, registers),
+        *policy_text.head(name, (TeeKind.SIMULATED.value,), suites, max_age_seconds),
+        *policy_text.demands([engine], [configuration], [], "not-required"),
+        *policy_text.model(model_name, model_digest),
+        *policy_text.simulated(root),
+        *policy_text.reference(name, issued, None, registers),
     ]
-    return parse_policy(_document(lines).encode(errors="surrogatepass"))  # which parse_policy refuses
+    return parse_policy(policy_text.document(lines).encode(errors="surrogatepass"))  # which parse_policy refuses
 
 
-def encode_policy(policy: TrustPolicy) -> str:
-    """Write a policy as TOML; reading it gives an equal policy."""
-    lines = [
-        *_head(policy.name, policy.tee, policy.suites, policy.max_age_seconds),
-        f"engine = {_strings(policy.engine)}",
-        f"configuration = {_strings(policy.configuration)}",
-        *([f"chips = {_strings(policy.chips)}"] if policy.chips else []),
-        f"gpu = {_string(policy.gpu)}",
-        *_model(policy.model_name, policy.model_digest),
-        *([] if policy.root is None else _simulated(policy.root)),
-    ]
-    for reference in policy.references:
-        lines += _reference(reference.name, reference.issued, reference.expires, reference.registers)
-    return _document(lines)
+def policy_on_first_use(
+    name: str,
+    tee: TeeKind,
+    registers: Mapping[str, str],
+    material: CryptoMaterial,
+    *,
+    now: int,
+    gpu: bool = False,
+) -> TrustPolicy:
+    """Make the marked policy that accepts exactly what an enclave showed first (`docs/spec/policy.md`, first use).
 
+    It pins what nobody compared with a published value: it notices later changes, never a wrong start.
 
-def _head(name: str, tee: Iterable[str], suites: Iterable[str], max_age_seconds: int) -> list[str]:
-    return [
-        f"version = {POLICY_VERSION}",
-        f"name = {_string(name)}",
-        f"tee = {_strings(tee)}",
-        f"suites = {_strings(suites)}",
-        f"max_age_seconds = {max_age_seconds}",
-    ]
+    Args:
+        name: Of the policy and of its one reference value.
+        tee: The kind of evidence that its hardware signed.
+        registers: As quoted, with the signature verified.
+        material: The crypto material that the quote binds.
+        now: Unix seconds.
+        gpu: Whether GPU evidence was verified, and is demanded from now on.
 
-
-def _model(name: str, digest: str | None) -> list[str]:
-    lines = ["", "[model]", f"name = {_string(name)}"]
-    return lines if digest is None else [*lines, f"digest = {_string(digest)}"]
-
-
-def _simulated(root: str) -> list[str]:
-    return ["", "[simulated]", f"root = {_string(root)}"]
-
-
-def _reference(name: str, issued: int, expires: int | None, registers: Mapping[str, str]) -> list[str]:
-    lines = ["", "[[reference]]", f"name = {_string(name)}", f"issued = {_moment(issued)}"]
-    if expires is not None:
-        lines.append(f"expires = {_moment(expires)}")
-    lines += ["", "[reference.registers]"]
-    return lines + [f"{key} = {_string(value)}" for key, value in registers.items()]
-
-
-def _document(lines: Iterable[str]) -> str:
-    return "\n".join(lines) + "\n"
-
-
-def _string(text: str) -> str:
-    # For printable text, which is all that a policy holds, JSON's escapes are exactly TOML's.
-    return json.dumps(str(text), ensure_ascii=False)
-
-
-def _strings(items: Iterable[str]) -> str:
-    return "[" + ", ".join(_string(item) for item in items) + "]"
-
-
-def _moment(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    Raises:
+        PolicyError: The kind is simulated, whose root anybody can make, or a value is not valid.
+    """
+    if tee is TeeKind.SIMULATED:
+        raise PolicyError(
+            "a simulated enclave is never trusted on first use: anybody can make its root",
+            hint="Measure it where it runs, with `mitai-sim measure`; then: mitai policy init --reference FILE …",
+        )
+    policy = TrustPolicy(
+        name=name,
+        tee=(tee,),
+        suites=(KeySuite.MLKEM768_X25519,),
+        max_age_seconds=DEFAULT_MAX_AGE_SECONDS,
+        root=None,
+        references=(Reference(name, now, None, dict(registers)),),
+        model_name=material.model_name,
+        model_digest=material.model_digest,
+        configuration=(material.configuration,),
+        engine=(material.engine,),
+        chips=(),
+        gpu="required" if gpu else "not-required",
+        trust_on_first_use=True,
+    )
+    return parse_policy(policy.encode().encode(errors="surrogatepass"))
 
 
 def _parse_moment(text: str) -> int:

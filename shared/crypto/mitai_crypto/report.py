@@ -81,6 +81,7 @@ class VerificationReport:
         policy_digest: Hex digest of that policy.
         measurement: Hex digest over the registers; empty unless the quote's signature was verified.
         checked_at: Unix seconds.
+        trust_on_first_use: Whether that policy pins what an enclave showed first and nobody compared.
     """
 
     steps: tuple[Step, ...]
@@ -90,6 +91,7 @@ class VerificationReport:
     policy_digest: str
     measurement: str
     checked_at: int
+    trust_on_first_use: bool = False
 
     @property
     def ok(self) -> bool:
@@ -114,7 +116,11 @@ class VerificationReport:
             "ok": self.ok,
             "tee": None if self.tee is None else self.tee.value,
             "simulated": self.simulated,
-            "policy": {"name": self.policy_name, "digest": self.policy_digest},
+            "policy": {
+                "name": self.policy_name,
+                "digest": self.policy_digest,
+                "trust_on_first_use": self.trust_on_first_use,
+            },
             "measurement": self.measurement,
             "checked_at": self.checked_at,
             "steps": [

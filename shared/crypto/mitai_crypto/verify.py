@@ -171,6 +171,7 @@ def _report(shown: Presented, steps: Appraisal, policy: TrustPolicy, now: int) -
         policy_digest=policy.digest,
         measurement=measurement,
         checked_at=now,
+        trust_on_first_use=policy.trust_on_first_use,
     )
 
 

@@ -131,7 +131,9 @@ async def test_from_ingest_to_ledger(home: Path, enclave: SealedEnclave) -> None
     assert [row["tool"] for row in told["revelations"]] == ["ask", "search"]
     shown = mitai(home, "ledger", "--kb", name, *key)
     assert "Given to MCP clients in the clear" in shown.stdout
-    one = mitai(home, "ledger", "--kb", name, *key, "--show-revealed", "2")
+    one = mitai(home, "ledger", "show", "2", "--revealed", "--kb", name, *key)
     assert "三十個月" in one.stdout
-    assert json.loads(mitai(home, "ledger", "--kb", name, *key, "--show-revealed", "1", "--json").stdout)["revelations"]
-    assert mitai(home, "ledger", "--kb", name, *key, "--show-revealed", "9").returncode == ExitCode.USAGE
+    assert json.loads(mitai(home, "ledger", "show", "1", "--revealed", "--kb", name, *key, "--json").stdout)[
+        "revelations"
+    ]
+    assert mitai(home, "ledger", "show", "9", "--revealed", "--kb", name, *key).returncode == ExitCode.USAGE

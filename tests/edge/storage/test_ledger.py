@@ -4,12 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from mitai.disclosure import Disclosure, DisclosureOutcome
-from mitai.errors import KnowledgeBaseBusy, KnowledgeBaseError
+from mitai.disclosure import Disclosure, DisclosureKind, DisclosureOutcome
+from mitai.errors import KnowledgeBaseBusy, KnowledgeBaseDamaged, KnowledgeBaseError
 from mitai.storage.store import Store
 from support.knowledge_bases import document, outgoing, put
 
@@ -43,9 +44,10 @@ def test_a_row_holds_everything_and_ends_with_its_receipt(filled: Store) -> None
         "policy_digest",
         "request_digest",
         "attempt",
+        "crypto_material",
     ):
         assert getattr(record, name) == getattr(outgoing(), name)
-    filled.ledger.complete_disclosure(number, '{"v":1}', "complete")
+    filled.ledger.complete_disclosure(number, '{"v":1}', DisclosureOutcome.COMPLETE)
     (record,) = filled.ledger.list_disclosures()
     assert (record.disclosure_id, record.outcome, record.receipt) == (number, DisclosureOutcome.COMPLETE, '{"v":1}')
 
@@ -58,13 +60,46 @@ def test_rows_are_listed_oldest_first(filled: Store) -> None:
 
 def test_an_outcome_is_written_once(filled: Store) -> None:
     number = filled.ledger.begin_disclosure(Disclosure(outgoing()))
-    filled.ledger.complete_disclosure(number, None, "closed")
+    filled.ledger.complete_disclosure(number, None, DisclosureOutcome.CLOSED)
     for again in (number, number + 1):
         with pytest.raises(KnowledgeBaseError, match="not open"):
-            filled.ledger.complete_disclosure(again, "{}", "complete")
-    with pytest.raises(ValueError, match="sideways"):
-        filled.ledger.complete_disclosure(number, None, "sideways")
+            filled.ledger.complete_disclosure(again, "{}", DisclosureOutcome.COMPLETE)
     assert filled.ledger.list_disclosures()[0].outcome is DisclosureOutcome.CLOSED
+
+
+def test_evidence_is_kept_once_for_all_rows_that_rest_on_it(filled: Store) -> None:
+    first = outgoing().evidence
+    other = replace(first, nonce=bytes(32))
+    for evidence in (first, first, other, first):
+        filled.ledger.begin_disclosure(Disclosure(outgoing(evidence=evidence)))
+    rows = filled.ledger.list_disclosures()
+    assert [row.evidence for row in rows] == [first.digest, first.digest, other.digest, first.digest]
+    assert filled.ledger.list_evidence() == {first.digest: first, other.digest: other}
+
+
+def test_nothing_leaves_sealed_without_evidence(filled: Store) -> None:
+    with pytest.raises(KnowledgeBaseError, match="needs its evidence") as caught:
+        filled.ledger.begin_disclosure(Disclosure(outgoing(evidence=None)))
+    assert "Nothing was sent" in caught.value.hint
+    assert filled.ledger.list_disclosures() == []
+
+
+def test_what_is_revealed_is_a_row_of_its_kind(filled: Store) -> None:
+    shown = outgoing(url="mcp", measurement="", tee="", simulated=False, crypto_material=None, evidence=None)
+    filled.ledger.begin_disclosure(Disclosure(shown, (2, 1), DisclosureKind.REVEALED))
+    filled.ledger.begin_disclosure(Disclosure(outgoing()))
+    revealed, sealed = filled.ledger.list_disclosures()
+    assert (revealed.kind, revealed.evidence, revealed.passage_ids) == (DisclosureKind.REVEALED, None, (2, 1))
+    assert sealed.kind is DisclosureKind.SEALED
+
+
+@pytest.mark.parametrize("change", ["UPDATE evidence SET saved = zeroblob(5)", "UPDATE evidence SET digest = 'ab'"])
+def test_evidence_that_is_not_what_was_written_is_damage(filled: Store, change: str) -> None:
+    filled.ledger.begin_disclosure(Disclosure(outgoing()))
+    filled.database.rows("UPDATE disclosures SET evidence = NULL")
+    filled.database.rows(change)
+    with pytest.raises(KnowledgeBaseDamaged, match="evidence"):
+        filled.ledger.list_evidence()
 
 
 def test_a_passage_that_is_gone_stops_the_disclosure(filled: Store) -> None:
@@ -83,7 +118,7 @@ def test_removing_a_document_empties_the_text_and_keeps_the_rows(filled: Store) 
     assert records[quoting].text is None
     assert (records[quoting].passage_ids, records[quoting].document_ids) == ((3, 1), (1, 2))
     assert records[other].text == TEXT
-    filled.ledger.complete_disclosure(quoting, None, "complete")
+    filled.ledger.complete_disclosure(quoting, None, DisclosureOutcome.COMPLETE)
 
 
 def test_text_of_an_older_version_of_a_document_is_emptied_too(filled: Store) -> None:
@@ -115,8 +150,11 @@ import os, pathlib, signal, sys
 from mitai.disclosure import Disclosure, Outgoing
 from mitai.keyslots.keys import RootKey
 from mitai.storage.store import Store
+from mitai_crypto.saved_evidence import SavedEvidence
 store = Store.open(pathlib.Path(sys.argv[1]), RootKey(sys.argv[2], bytes.fromhex(sys.argv[3])))
-store.ledger.begin_disclosure(Disclosure(Outgoing(1, "u", "m", "simulated", True, "p", "d", "r", 1, "text"), (1,)))
+store.ledger.begin_disclosure(Disclosure(
+    Outgoing(1, "u", "m", "simulated", True, "p", "d", "r", 1, "text", "c", SavedEvidence("u", 1, bytes(32), b"")), (1,)
+))
 os.kill(os.getpid(), signal.SIGKILL)
 """
 

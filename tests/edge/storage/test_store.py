@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from mitai.disclosure import Disclosure
+from mitai.disclosure import Disclosure, DisclosureKind
 from mitai.errors import (
     DocumentNotFound,
     KnowledgeBaseDamaged,
@@ -18,7 +18,9 @@ from mitai.errors import (
 )
 from mitai.keyslots.keys import RootKey
 from mitai.keyslots.private_file import create_empty
+from mitai.storage.database import Database
 from mitai.storage.records import Change
+from mitai.storage.schema import MIGRATIONS, TABLES
 from mitai.storage.store import Store
 from mitai.text.script import Script
 from support.embedder import HashingEmbedder
@@ -190,7 +192,7 @@ def test_a_reader_elsewhere_delays_the_purge_and_it_says_so(store: Store, tmp_pa
 @pytest.mark.parametrize(
     ("sql", "error"),
     [
-        ("UPDATE meta SET value = '3' WHERE key = 'schema'", KnowledgeBaseTooNew),
+        ("UPDATE meta SET value = '4' WHERE key = 'schema'", KnowledgeBaseTooNew),
         ("UPDATE meta SET value = 'x' WHERE key = 'schema'", KnowledgeBaseDamaged),
         ("DELETE FROM meta WHERE key = 'schema'", KnowledgeBaseDamaged),
         ("UPDATE meta SET value = 'other' WHERE key = 'kb'", KnowledgeBaseDamaged),
@@ -204,6 +206,35 @@ def test_what_is_not_ours_to_open(
     with pytest.raises(error) as caught:
         Store.open(tmp_path / "kb" / "kb.db", root)
     assert caught.value.hint
+
+
+def test_a_store_of_the_first_version_is_brought_up_with_its_rows(tmp_path: Path, root: RootKey) -> None:
+    path = tmp_path / "kb.db"
+    path.touch(mode=0o600)
+    database = Database(path, root.database_key())
+    old = Store(database, root)
+    with database.write():
+        database.script(TABLES[: -sum(len(added) for added in MIGRATIONS.values())])
+        first = {"schema": 1, "kb": root.kb_id, "created": 1, "generation": 0}
+        database.many("INSERT INTO meta VALUES (?, ?)", [(key, str(value)) for key, value in first.items()])
+        old.lexical.create()
+    put(old, document("/a.txt", "租約六月到期。"))
+    database.rows(
+        "INSERT INTO disclosures (time, url, measurement, tee, simulated, policy_name, policy_digest, request_digest,"
+        " attempt, outcome) VALUES (1, 'u', 'm', 'simulated', 1, 'p', 'd', 'r', 1, 'unknown')"
+    )
+    database.close()
+    for _ in range(2):  # the second opening finds nothing to do
+        store = Store.open(path, root)
+        (row,) = store.ledger.list_disclosures()
+        assert (row.kind, row.evidence, row.crypto_material) == (DisclosureKind.SEALED, None, None)
+        assert store._meta("schema") == "3"
+        store.verify()
+        store.close()
+    store = Store.open(path, root)
+    store.ledger.begin_disclosure(Disclosure(outgoing(), (1,)))
+    assert [row.evidence is None for row in store.ledger.list_disclosures()] == [True, False]
+    store.close()
 
 
 def test_an_empty_or_missing_file_is_not_a_new_store(tmp_path: Path, root: RootKey) -> None:

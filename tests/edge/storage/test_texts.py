@@ -136,6 +136,9 @@ def test_a_database_of_version_1_is_brought_up_and_keeps_what_it_has(store: Stor
     with store.database.write():
         for table in ("texts", "revealed_text", "revealed_passages", "revelations"):
             store.database.rows(f"DROP TABLE {table}")
+        for column in ("evidence", "crypto_material", "kind"):
+            store.database.rows(f"ALTER TABLE disclosures DROP COLUMN {column}")
+        store.database.rows("DROP TABLE evidence")
         store.database.rows("UPDATE meta SET value = '1' WHERE key = 'schema'")
     path = store.database._path
     store.close()

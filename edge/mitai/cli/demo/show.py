@@ -20,7 +20,7 @@ from mitai.cli.demo.operator_view import OperatorView
 from mitai.cli.demo.questions import Question, load_questions
 from mitai.cli.demo.stage import Stage, write_private
 from mitai.cli.output import safe
-from mitai.cli.verify import print_report
+from mitai.cli.verify_view import print_report
 from mitai.enclave import EnclaveClient
 from mitai.knowledge_base import KnowledgeBase
 from mitai.models import locate
