@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 SHELL  := /bin/bash
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint type layers unit engine bench wheel enclave-wheel models setup setup-core clean
+.PHONY: help demo test check lint type layers unit engine mutants fuzz bench wheel enclave-wheel models setup setup-core clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -30,7 +30,7 @@ models: $(VENV)/.setup-full ## The pinned models, as data (fetched once, checked
 demo: setup ## The main job, end to end, on this machine
 	@$(BIN)/mitai demo $(DEMO_ARGS)
 
-test: setup lint type layers unit engine ## Every check
+test: setup lint type layers unit engine mutants ## Every check
 
 # -- the checks, one by one ---------------------------------------------------------------------------------
 check: setup-core lint type layers ## The quick checks: no torch, no vLLM, no models
@@ -52,9 +52,16 @@ unit: setup ## The suite without the real engine
 engine: setup ## The real vLLM, end to end
 	$(BIN)/pytest -m engine
 
+mutants: setup ## Take each defence out in turn and see its test fail
+	$(BIN)/python tests/mutants/run.py --jobs 2
+
 # -- measuring and shipping ---------------------------------------------------------------------------------
 bench: setup ## The figures of bench/README.md, as ratios side by side
 	$(BIN)/python bench/opening.py
+	$(BIN)/python bench/channel.py
+	$(BIN)/python bench/workers.py
+	$(BIN)/python bench/padding.py
+	$(BIN)/python bench/leakage.py
 	$(BIN)/python bench/sealed_vs_direct.py
 
 wheel: setup-core ## The distribution for the device

@@ -93,6 +93,7 @@ class Replaying(UpstreamSimulator):
     """Answers a request as vLLM did when the trace was recorded, one event at a time."""
 
     traces: dict[str, Trace]
+    pause = 0.002  # a token each: the sidecar must not find two at once
 
     async def _answer(self, request: Received, writer: asyncio.StreamWriter) -> None:
         if request.method == "GET":
@@ -120,7 +121,7 @@ class Replaying(UpstreamSimulator):
             }
             _write_event(writer, json.dumps(event, ensure_ascii=False, separators=(",", ":")))
             await writer.drain()
-            await asyncio.sleep(0.002)  # a token each: the sidecar must not find two at once
+            await asyncio.sleep(self.pause)
         _write_event(writer, "[DONE]")
         writer.write(b"0\r\n\r\n")
         await writer.drain()
@@ -168,8 +169,17 @@ class _Watched(httpx2.AsyncByteStream):
         await self._stream.aclose()
 
 
-async def replay(traces: list[Trace], padding: Padding) -> list[Observed]:
-    """Stream every trace once and return what the wire showed, in the order of the traces."""
+async def replay(
+    traces: list[Trace], padding: Padding, *, in_flight: int = _IN_FLIGHT, pause: float = Replaying.pause
+) -> list[Observed]:
+    """Stream every trace once and return what the wire showed, in the order of the traces.
+
+    Args:
+        traces: What the engine says.
+        padding: What the client asks for.
+        in_flight: How many at a time.
+        pause: Seconds that the engine takes for a token.
+    """
     machine = build_enclave(now=int(time.time()))
     waiting = asyncio.Queue[int]()
     for index in range(len(traces)):
@@ -177,6 +187,7 @@ async def replay(traces: list[Trace], padding: Padding) -> list[Observed]:
     found: dict[int, Observed] = {}
     with TemporaryDirectory() as folder:
         engine = Replaying(Path(folder) / "engine.sock")
+        engine.pause = pause
         engine.traces = {trace.request: trace for trace in traces}
         async with engine, running_sidecar(engine, attester=BuiltAttester(machine)) as sidecar:
             policy = machine.policy(
@@ -204,5 +215,5 @@ async def replay(traces: list[Trace], padding: Padding) -> list[Observed]:
                         assert tap.last is not None
                         found[index] = tap.last
 
-            await asyncio.gather(*(work() for _ in range(_IN_FLIGHT)))
+            await asyncio.gather(*(work() for _ in range(in_flight)))
     return [found[index] for index in range(len(traces))]
