@@ -13,7 +13,6 @@ from mitai_crypto.bhttp import ResponseEncoder
 from mitai_crypto.labels import (
     AEAD_TAG_BYTES,
     FINAL_CHUNK_BYTES,
-    MEDIA_TYPE_RESPONSE,
     MIN_ANSWER_BYTES,
     PROBLEM_DATE,
     RECEIPT_TRAILER,
@@ -27,17 +26,16 @@ from mitai_enclave.observe import ERROR
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
-    from mitai_crypto.ohttp import OpenedRequest
+    from mitai_crypto.ohttp import OpenedRequest, Sealer
     from mitai_crypto.receipt import Usage
     from mitai_enclave.asgi import Send
     from mitai_enclave.attestation import Identity
     from mitai_enclave.errors import RequestRefused
 
-_OUTER_HEADERS: Final = (
-    (b"content-type", MEDIA_TYPE_RESPONSE.encode()),
-    (b"cache-control", b"no-store"),
-    (b"incremental", b"?1"),
-)
+_NO_STORE: Final = (b"cache-control", b"no-store")
+_INCREMENTAL: Final = (b"incremental", b"?1")
+# Its chunk has a length of two bytes and a tag; the empty final chunk behind it has a tag of its own.
+_END_BYTES: Final = FINAL_CHUNK_BYTES - 2 - 2 * AEAD_TAG_BYTES
 JSON: Final = b"application/json"
 EVENTS: Final = b"text/event-stream; charset=utf-8"
 _PROBLEM: Final = b"application/problem+json"
@@ -85,6 +83,11 @@ class SealedAnswer:
         self.padded = True
 
     @property
+    def streams(self) -> bool:
+        """Whether pieces can be sent as they come; otherwise `whole` and `refuse` alone are of use."""
+        return self._sealer.streams
+
+    @property
     def started(self) -> bool:
         """Whether anything was sent."""
         return self._digest is not None
@@ -97,7 +100,7 @@ class SealedAnswer:
     async def start(self, status: int, content_type: bytes) -> None:
         """Send status and header fields."""
         head = self._head(status, content_type)
-        await self._send({"type": "http.response.start", "status": 200, "headers": _OUTER_HEADERS})
+        await self._send({"type": "http.response.start", "status": 200, "headers": outer_headers(self._sealer)})
         await self._body(self._sealer.begin() + self._sealer.seal(head), more=True)
 
     async def content(self, data: bytes) -> None:
@@ -134,8 +137,8 @@ class SealedAnswer:
         await self._pieces(self._frames.ready())
         end = self._end(finish, usage)
         if self.padded:
-            end += bytes(max(FINAL_CHUNK_BYTES - AEAD_TAG_BYTES - len(end), 0))
-        await self._body(self._sealer.finish(end), more=False)
+            end += bytes(max(_END_BYTES - len(end), 0))
+        await self._body(self._last(end), more=False)
 
     async def whole(
         self, status: int, content_type: bytes, content: bytes, *, finish: str, usage: Usage | None = None
@@ -144,8 +147,8 @@ class SealedAnswer:
         message = self._head(status, content_type) + self._piece(content) + self._end(finish, usage)
         if self.padded:
             message += bytes(answer_class(len(message), MIN_ANSWER_BYTES) - len(message))
-        await self._send({"type": "http.response.start", "status": 200, "headers": _OUTER_HEADERS})
-        await self._body(self._sealer.begin() + self._sealer.finish(message), more=False)
+        await self._send({"type": "http.response.start", "status": 200, "headers": outer_headers(self._sealer)})
+        await self._body(self._sealer.begin() + self._last(message), more=False)
 
     async def refuse(self, refusal: RequestRefused) -> None:
         """Send a refusal."""
@@ -171,6 +174,10 @@ class SealedAnswer:
     async def _body(self, data: bytes, *, more: bool) -> None:
         self._sealed += len(data)
         await self._send({"type": "http.response.body", "body": data, "more_body": more})
+
+    def _last(self, data: bytes) -> bytes:
+        """Seal `data`, then an empty final chunk: some receivers open no other (`docs/spec/interop.md` §3)."""
+        return self._sealer.seal(data) + self._sealer.finish()
 
     def _head(self, status: int, content_type: bytes) -> bytes:
         headers = ((b"content-type", content_type), (b"date", http_date(time.time())))
@@ -201,6 +208,12 @@ class SealedAnswer:
         if self._digest is None:
             raise RuntimeError("an answer has a head first")
         return self._digest
+
+
+def outer_headers(sealer: Sealer) -> tuple[tuple[bytes, bytes], ...]:
+    """Return the fields of every sealed answer; only one that streams says that it comes in pieces."""
+    fields = ((b"content-type", sealer.media_type.encode()), _NO_STORE)
+    return (*fields, _INCREMENTAL) if sealer.streams else fields
 
 
 def error_document(refusal: RequestRefused) -> bytes:

@@ -5,7 +5,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from mitai_crypto.labels import ATTESTATION_PATH, GATEWAY_PATH, HEALTH_PATH, NONCE_BYTES
+from mitai_crypto.labels import (
+    ATTESTATION_PATH,
+    FOREIGN_GATEWAY_PATH,
+    GATEWAY_PATH,
+    HEALTH_PATH,
+    MEDIA_TYPE_KEYS,
+    NONCE_BYTES,
+)
+from mitai_crypto.ohttp import encode_key_list
 from mitai_enclave import problems
 from mitai_enclave.asgi import respond
 from mitai_enclave.inner import decode_base64url
@@ -22,6 +30,7 @@ if TYPE_CHECKING:
 _GATEWAY: Final = re.compile(rf"{re.escape(GATEWAY_PATH)}(?:/([0-9a-f]{{64}}))?")
 _NONCE: Final = b"nonce="
 _JSON: Final = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
+_KEYS: Final = ((b"content-type", MEDIA_TYPE_KEYS.encode()), (b"cache-control", b"no-store"))
 
 
 class Gateway:
@@ -41,8 +50,8 @@ class Gateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         gateway = _GATEWAY.fullmatch(scope["path"])
-        if gateway:
-            await self._unsealer.serve(scope, receive, send, gateway[1])
+        if gateway or (scope["path"], scope["method"]) == (FOREIGN_GATEWAY_PATH, "POST"):
+            await self._unsealer.serve(scope, receive, send, gateway[1] if gateway else None)
             return
         try:
             await self._serve_public(scope, send)
@@ -52,10 +61,15 @@ class Gateway:
             await refusal.problem.send(send)
 
     async def _serve_public(self, scope: Scope, send: Send) -> None:
-        if scope["path"] not in {HEALTH_PATH, ATTESTATION_PATH}:
+        if scope["path"] not in {HEALTH_PATH, ATTESTATION_PATH, FOREIGN_GATEWAY_PATH}:
             raise PublicRefusal(problems.NOT_FOUND)
         if scope["method"] != "GET":
-            raise PublicRefusal(problems.GET_ONLY)
+            foreign = scope["path"] == FOREIGN_GATEWAY_PATH
+            raise PublicRefusal(problems.GET_OR_POST if foreign else problems.GET_ONLY)
+        if scope["path"] == FOREIGN_GATEWAY_PATH:
+            await self._replica.prepare()
+            await respond(send, 200, _KEYS, encode_key_list(self._replica.current()))
+            return
         if scope["path"] == HEALTH_PATH:
             healthy = await self._replica.is_healthy()
             body = b'{"status":"ok"}' if healthy else b'{"status":"unavailable"}'

@@ -76,6 +76,11 @@ class KeeperClient:
         key, until = self._keys.get(key_id, (None, 0.0))
         return key if self._monotonic() < until else None
 
+    def current(self) -> tuple[KeyConfig, ...]:
+        """Return the keys of the current epoch: the keeper names them first."""
+        keys = [key for key, _ in self._keys.values()]
+        return tuple(key.config for key in keys if key.epoch == keys[0].epoch)
+
     async def begin_reading(self) -> Slot:
         """Take a reading slot of this worker's share, or of the reserve."""
         slot = self._share.take()

@@ -61,6 +61,7 @@ UNOPENED: Final = Problem(400, "This key is not known here or the message does n
 BAD_NONCE: Final = Problem(400, "Give one nonce of 32 bytes in base64url without padding.")
 NOT_FOUND: Final = Problem(404, _SEALED_ONLY, headers=(_CLOSE,))
 GET_ONLY: Final = Problem(405, _SEALED_ONLY, headers=((b"allow", b"GET"), _CLOSE))
+GET_OR_POST: Final = Problem(405, _SEALED_ONLY, headers=((b"allow", b"GET, POST"), _CLOSE))
 POST_ONLY: Final = Problem(405, _SEALED_ONLY, headers=((b"allow", b"POST"), _CLOSE))
 TOO_SLOW: Final = Problem(408, "The request did not arrive in time.", headers=(_CLOSE,))
 TOO_LARGE: Final = Problem(413, "The sealed request is too large.", headers=(_CLOSE,))

@@ -68,6 +68,9 @@ class Replica(Protocol):
     def find(self, key_id: int) -> OpeningKey | None:
         """Return the key with this id, current or retired."""
 
+    def current(self) -> tuple[KeyConfig, ...]:
+        """Return the keys of the current epoch, the preferred first; after `prepare`."""
+
     async def begin_reading(self) -> Slot:
         """Take a reading slot.
 
@@ -145,6 +148,10 @@ class LocalReplica:
         """Return the key with this id, current or retired."""
         found = self._epochs.find(key_id)
         return None if found is None else OpeningKey(found[1].config, found[1].private, found[0].material_digest)
+
+    def current(self) -> tuple[KeyConfig, ...]:
+        """Return the keys of the current epoch."""
+        return tuple(key.config for key in self._epochs.current.epoch.keys)
 
     def take_reading(self) -> Slot | None:
         """Take a reading slot; None when there is none."""

@@ -114,7 +114,7 @@ class Unsealer:
 
     async def _open(self, scope: Scope, receive: Receive, fingerprint: str | None) -> tuple[OpeningKey, OpenedRequest]:
         """Take steps 1 to 5."""
-        verify_envelope(scope, self._limits.request_bytes)
+        opener = verify_envelope(scope, self._limits.request_bytes)
         used: OpeningKey | None = None
 
         def lookup(key_id: int) -> tuple[KeyConfig, PrivateKey] | None:
@@ -127,7 +127,7 @@ class Unsealer:
 
         with await self._replica.begin_reading():
             await self._replica.prepare()
-            opened = await read_request(receive, lookup, self._limits)
+            opened = await read_request(receive, opener(lookup, self._limits.request_bytes), self._limits)
         if used is None:
             raise PublicRefusal(problems.UNOPENED)
         return used, opened
@@ -208,10 +208,12 @@ class Unsealer:
         head = await exchange.head()
         media_type = head.content_type.partition(";")[0].strip().lower()
         if head.status == _OK and media_type == "text/event-stream" and call.stream:
-            return await self._stream(call, answer, exchange)
+            if answer.streams:
+                return await self._stream(call, answer, exchange)
+            return await self._collect(call, answer, exchange, head.status, EVENTS)
         if media_type != JSON.decode() or head.status in _REDIRECTS:
             raise EngineBroke("The engine's answer is of no kind that is passed on.")
-        return await self._collect(call, answer, exchange, head.status)
+        return await self._collect(call, answer, exchange, head.status, JSON)
 
     async def _stream(self, call: Call, answer: SealedAnswer, exchange: EngineExchange) -> Outcome:
         observer = Observer()
@@ -226,7 +228,9 @@ class Unsealer:
         await answer.finish(finish, observer.usage)
         return Outcome.ENGINE_ERROR if finish == ERROR else Outcome.OK
 
-    async def _collect(self, call: Call, answer: SealedAnswer, exchange: EngineExchange, status: int) -> Outcome:
+    async def _collect(
+        self, call: Call, answer: SealedAnswer, exchange: EngineExchange, status: int, kind: bytes
+    ) -> Outcome:
         pieces, total = [], 0
         while data := await exchange.read():
             pieces.append(data)
@@ -235,11 +239,12 @@ class Unsealer:
                 raise AnswerTooLarge("The engine's answer is too large.")
         document = b"".join(pieces)
         observer = Observer()
-        observer.feed_document(document)
+        feed = observer.feed_events if kind is EVENTS else observer.feed_document
+        feed(document)
         finish = observer.finish or (ERROR if call.route.kind in _GENERATING else COMPLETE)
         if status >= _CLIENT_ERROR:
             finish = ERROR
-        await answer.whole(status, JSON, document, finish=finish, usage=observer.usage)
+        await answer.whole(status, kind, document, finish=finish, usage=observer.usage)
         return Outcome.ENGINE_ERROR if finish == ERROR else Outcome.OK
 
 

@@ -99,11 +99,18 @@ def test_threat_38_no_name_exports_a_response_secret() -> None:
     assert set(ohttp.__all__) == {
         "KeyConfig",
         "OpenedRequest",
+        "PlainRequestOpener",
+        "PlainResponseOpener",
+        "PlainResponseSealer",
         "RequestOpener",
         "ResponseOpener",
         "ResponseSealer",
+        "SealedPlainRequest",
         "SealedRequest",
+        "Sealer",
+        "encode_key_list",
         "parse_key_config",
+        "seal_plain_request",
         "seal_request",
     }
 
@@ -125,9 +132,9 @@ def test_threat_38_objects_show_and_give_away_no_secret() -> None:
 
     assert public_names(sealed) == {"enc", "message", "opener"}
     assert public_names(opened) == {"config", "enc", "plaintext", "sealer"}
-    assert public_names(opener) == {"close", "feed"}
+    assert public_names(opener) == {"close", "feed", "label"}
     assert public_names(sealed.opener) == {"close", "feed", "response_nonce"}
-    assert public_names(opened.sealer) == {"begin", "finish", "response_nonce", "seal"}
+    assert public_names(opened.sealer) == {"begin", "finish", "media_type", "response_nonce", "seal", "streams"}
     for value in (sealed, opened, opener, sealed.opener, opened.sealer):
         text = repr(value)
         assert "CANARY" not in text

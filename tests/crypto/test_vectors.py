@@ -11,7 +11,7 @@ import pytest
 
 from mitai_crypto.bhttp import Content, ResponseDecoder, decode_request, decode_response
 from mitai_crypto.errors import ChannelError
-from mitai_crypto.ohttp import RequestOpener, parse_key_config
+from mitai_crypto.ohttp import PlainRequestOpener, RequestOpener, parse_key_config
 from support.failure_vectors import build
 from support.sealed_exchange import FixedExchange
 
@@ -76,6 +76,26 @@ def test_response(vector: FailureVector, step: int) -> None:
         released.append(opener.close())
 
     check(vector, run)
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("vector", vectors("plain_request"))
+def test_plain_request(vector: FailureVector, step: int) -> None:
+    here = FixedExchange("a")
+    opener = PlainRequestOpener({7: (here.config, here.gateway_key)}.get)
+
+    def run(data: bytes, released: list[bytes]) -> None:
+        for piece in pieces(data, step):
+            opener.feed(piece)
+        released.append(opener.close().plaintext)
+
+    check(vector, run)
+
+
+@pytest.mark.parametrize("vector", vectors("plain_response"))
+def test_plain_response(vector: FailureVector) -> None:
+    opener = FixedExchange("a").seal_plain().opener
+    check(vector, lambda data, released: released.append(opener.open(data)))
 
 
 @pytest.mark.parametrize("vector", vectors("bhttp_request"))

@@ -168,3 +168,19 @@ def test_an_error_event_stands_alone_wherever_the_stream_was_cut() -> None:
     stream = cut + error_event(RequestRefused(502, "engine_failed", "stopped"))
     last = stream.decode().split("\n\n")[1]
     assert json.loads(last.removeprefix("data: "))["error"]["code"] == "engine_failed"
+
+
+async def test_answers_end_with_an_empty_final_chunk() -> None:
+    """The final marker and a tag: what receivers open that take no other (docs/spec/interop.md §3)."""
+    answer, wire, sealed = begin()
+    await answer.whole(200, JSON, b"{}", finish="complete")
+    assert wire.body[-17:-16] == b"\0"
+    streamed, stream, _ = begin()
+    await streamed.start(200, EVENTS)
+    await streamed.finish("stop", None)
+    last = stream.messages[-1]["body"]
+    assert isinstance(last, bytes)
+    assert last[-17:-16] == b"\0"
+    opener = sealed.opener()
+    opener.feed(wire.body)
+    assert opener.close() == b""

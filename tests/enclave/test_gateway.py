@@ -9,7 +9,7 @@ import pytest
 from mitai_crypto.crypto_material import parse_crypto_material
 from mitai_crypto.errors import TeeUnavailable
 from mitai_crypto.evidence import parse_bundle, report_data
-from mitai_crypto.labels import ATTESTATION_PATH
+from mitai_crypto.labels import ATTESTATION_PATH, FOREIGN_GATEWAY_PATH
 from mitai_enclave.config import Limits
 from mitai_enclave.gateway import MetricsPage
 from mitai_enclave.metrics import Metrics
@@ -86,7 +86,17 @@ async def test_without_a_quote_there_is_no_evidence(sidecar: Sidecar, monkeypatc
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/metrics", "/v1/models", "/mitai/ohttp/", "/mitai/ohttp/abc", "/docs", "/mitai"]
+    "path",
+    [
+        "/",
+        "/metrics",
+        "/v1/models",
+        "/mitai/ohttp/",
+        "/mitai/ohttp/abc",
+        "/docs",
+        "/mitai",
+        "/.well-known/ohttp-gateway/",
+    ],
 )
 async def test_other_paths_do_not_exist(sidecar: Sidecar, path: str) -> None:
     response = await sidecar.client.get(path)
@@ -97,7 +107,13 @@ async def test_other_paths_do_not_exist(sidecar: Sidecar, path: str) -> None:
 
 @pytest.mark.parametrize(
     ("method", "path", "allow"),
-    [("POST", "/healthz", "GET"), ("HEAD", ATTESTATION_PATH, "GET"), ("PUT", "/mitai/ohttp", "POST")],
+    [
+        ("POST", "/healthz", "GET"),
+        ("HEAD", ATTESTATION_PATH, "GET"),
+        ("PUT", "/mitai/ohttp", "POST"),
+        ("PUT", FOREIGN_GATEWAY_PATH, "GET, POST"),
+        ("HEAD", FOREIGN_GATEWAY_PATH, "GET, POST"),
+    ],
 )
 async def test_other_methods_are_refused(sidecar: Sidecar, method: str, path: str, allow: str) -> None:
     response = await sidecar.client.request(method, path)

@@ -93,6 +93,7 @@ async def test_the_keys_come_when_they_are_due_and_go_with_the_clock() -> None:
     async with connected() as (pair, client):
         await client.prepare()
         first = pair.epochs.current.epoch.keys[0]
+        assert client.current() == pair.replica.current() == (first.config,)
         found = client.find(first.config.key_id)
         assert found is not None
         assert found.config == first.config
@@ -104,6 +105,7 @@ async def test_the_keys_come_when_they_are_due_and_go_with_the_clock() -> None:
         await client.prepare()
         assert client.find(following.config.key_id) is not None
         assert client.find(first.config.key_id) is not None
+        assert client.current() == (following.config,)
         pair.clock.now += 60
         assert client.find(first.config.key_id) is None
 

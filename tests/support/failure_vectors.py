@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from support import bhttp_failures, ohttp_failures
+from support import bhttp_failures, ohttp_failures, ohttp_plain_failures
 
 
 def build() -> dict[str, str]:
@@ -12,6 +12,8 @@ def build() -> dict[str, str]:
     groups = {
         "request": ohttp_failures.request_failures(),
         "response": ohttp_failures.response_failures(),
+        "plain_request": ohttp_plain_failures.request_failures(),
+        "plain_response": ohttp_plain_failures.response_failures(),
         "bhttp_request": bhttp_failures.request_failures(),
         "bhttp_response": bhttp_failures.response_failures(),
         "key_config": bhttp_failures.key_config_failures(),

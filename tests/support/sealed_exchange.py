@@ -11,13 +11,15 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from mitai_crypto.hpke import Aead, Kdf, Kem, SenderContext, generate_private_key, load_private_key
 from mitai_crypto.kem import _X25519Public
 from mitai_crypto.key_config import KeyConfig, request_info
-from mitai_crypto.ohttp import OpenedRequest, RequestOpener, ResponseSealer
+from mitai_crypto.labels import PLAIN_REQUEST_LABEL
+from mitai_crypto.ohttp import OpenedRequest, PlainRequestOpener, PlainResponseSealer, RequestOpener, ResponseSealer
+from mitai_crypto.ohttp_plain import _seal
 from mitai_crypto.ohttp_request import _seal_chunks
 from mitai_crypto.varint import read_varint
 
 if TYPE_CHECKING:
     from mitai_crypto.hpke import PrivateKey
-    from mitai_crypto.ohttp import SealedRequest
+    from mitai_crypto.ohttp import SealedPlainRequest, SealedRequest
 
 HEADER_BYTES = 7
 ALL_AEADS = tuple((Kdf.HKDF_SHA256, aead) for aead in Aead)
@@ -83,6 +85,27 @@ class FixedExchange:
         enc, secret = key._encapsulate(ephemeral)
         context = SenderContext(suite, secret, request_info(header) if label is None else label)
         return _seal_chunks(header + enc, enc, context, self.request_pieces)
+
+    def seal_plain(self, label: bytes = PLAIN_REQUEST_LABEL) -> SealedPlainRequest:
+        """Seal the request in one piece; the same bytes every time."""
+        key = self.config.key
+        assert isinstance(key, _X25519Public)
+        suite = self.config.suite(Aead.AES_128_GCM)
+        header = self.config.header(suite)
+        ephemeral = X25519PrivateKey.from_private_bytes(seed(f"ephemeral {self.name}"))
+        enc, secret = key._encapsulate(ephemeral)
+        context = SenderContext(suite, secret, request_info(header, label))
+        return _seal(header + enc, enc, context, b"".join(self.request_pieces))
+
+    def plain_response(self) -> bytes:
+        """Return the fixed response in one piece."""
+        opener = PlainRequestOpener({7: (self.config, self.gateway_key)}.get)
+        opener.feed(self.seal_plain().message)
+        context = opener._context
+        assert context is not None
+        opener.close()
+        sealer = PlainResponseSealer(context, opener._enc, seed(f"nonce {self.name}")[:16])
+        return sealer.begin() + sealer.finish(b"".join(self.response_pieces))
 
     def request_frames(self) -> list[bytes]:
         """Return header ‖ enc, then the frames."""

@@ -6,13 +6,16 @@ import hashlib
 import struct
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mitai_crypto.aead import Aead
 from mitai_crypto.errors import HpkeError, KeyConfigError
 from mitai_crypto.hpke import Kdf, Suite
 from mitai_crypto.kem import Kem, PublicKey, load_public_key
 from mitai_crypto.labels import MAX_CONFIG_SUITES, REQUEST_LABEL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _PREFIX: Final = struct.Struct(">BH")
 _PAIR: Final = struct.Struct(">HH")
@@ -92,9 +95,17 @@ class KeyConfig:
         return _HEADER.pack(self.key_id, suite.kem, suite.kdf, suite.aead)
 
 
-def request_info(header: bytes) -> bytes:
-    """Return the HPKE info that binds a request to its header (RFC 9458 §4.3 with the chunked label)."""
-    return REQUEST_LABEL + b"\x00" + header
+def request_info(header: bytes, label: bytes = REQUEST_LABEL) -> bytes:
+    """Return the HPKE info that binds a request to its header and its format (RFC 9458 §4.3)."""
+    return label + b"\x00" + header
+
+
+def encode_key_list(configs: Iterable[KeyConfig]) -> bytes:
+    """Return the content of an `application/ohttp-keys` answer (RFC 9458 §3.2): each with its length in front.
+
+    Nothing in it proves whose keys they are; our own client takes keys from evidence alone.
+    """
+    return b"".join(len(data).to_bytes(2, "big") + data for data in (config.encode() for config in configs))
 
 
 def parse_key_config(data: bytes) -> KeyConfig:

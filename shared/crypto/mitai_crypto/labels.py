@@ -7,9 +7,14 @@ from typing import Final
 # -- Chunked Oblivious HTTP: RFC 9458, draft-ietf-ohai-chunked-ohttp-08, docs/spec/ohttp.md ------------------
 REQUEST_LABEL: Final = b"message/bhttp chunked request"
 RESPONSE_LABEL: Final = b"message/bhttp chunked response"
+PLAIN_REQUEST_LABEL: Final = b"message/bhttp request"  # RFC 9458 §4.3, not chunked; foreign clients only
+PLAIN_RESPONSE_LABEL: Final = b"message/bhttp response"  # RFC 9458 §4.4
 FINAL_AAD: Final = b"final"
 MEDIA_TYPE_REQUEST: Final = "message/ohttp-chunked-req"
 MEDIA_TYPE_RESPONSE: Final = "message/ohttp-chunked-res"
+MEDIA_TYPE_PLAIN_REQUEST: Final = "message/ohttp-req"
+MEDIA_TYPE_PLAIN_RESPONSE: Final = "message/ohttp-res"
+MEDIA_TYPE_KEYS: Final = "application/ohttp-keys"  # RFC 9458 §3.2
 CHUNK_SIZE: Final = 16_384  # plaintext bytes; every receiver accepts this much
 MAX_CHUNK_CIPHERTEXT: Final = CHUNK_SIZE + 16
 MAX_CONTENT_PIECES: Final = 16_384  # of an indeterminate-length request, docs/spec/bhttp.md §3
@@ -35,6 +40,7 @@ MAX_INFORMATIONAL: Final = 8  # 1xx responses before the final one
 # -- Routes and headers: docs/spec/http.md -------------------------------------------------------------------
 ATTESTATION_PATH: Final = "/.well-known/mitai/attestation"
 GATEWAY_PATH: Final = "/mitai/ohttp"  # a replica's own keys: /mitai/ohttp/<key fingerprint>
+FOREIGN_GATEWAY_PATH: Final = "/.well-known/ohttp-gateway"  # RFC 9540; its keys are not verified by anything
 HEALTH_PATH: Final = "/healthz"
 SCHEME: Final = b"https"
 AUTHORITY: Final = b"mitai.invalid"  # routes nothing: a misrouted request reaches no real host

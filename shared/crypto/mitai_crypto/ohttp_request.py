@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 from mitai_crypto.errors import ChannelError, DecapsulationError, HpkeError, MessageTooLarge, TruncatedMessage
 from mitai_crypto.hpke import setup_recipient, setup_sender
 from mitai_crypto.key_config import HEADER_BYTES, KeyConfig, request_info
-from mitai_crypto.labels import FINAL_AAD, MAX_REQUEST_BYTES
+from mitai_crypto.labels import FINAL_AAD, MAX_REQUEST_BYTES, REQUEST_LABEL
 from mitai_crypto.ohttp_chunks import DOES_NOT_OPEN, FINAL_MARKER, ChunkReader, frame_chunk, split_plaintext
 from mitai_crypto.ohttp_response import ResponseOpener, ResponseSealer
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mitai_crypto.aead import Aead
     from mitai_crypto.hpke import RecipientContext, SenderContext, Suite
     from mitai_crypto.kem import PrivateKey
+    from mitai_crypto.ohttp_response import Sealer
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class SealedRequest:
 
 @dataclass(frozen=True, slots=True)
 class OpenedRequest:
-    """A request whose every chunk verified.
+    """A request that verified as a whole.
 
     Attributes:
         plaintext: The Binary HTTP message.
@@ -50,7 +51,7 @@ class OpenedRequest:
     plaintext: bytes = field(repr=False)
     enc: bytes = field(repr=False)
     config: KeyConfig
-    sealer: ResponseSealer
+    sealer: Sealer
 
 
 def seal_request(config: KeyConfig, plaintext: bytes, *, aead: Aead | None = None) -> SealedRequest:
@@ -92,6 +93,9 @@ class RequestOpener:
         request = opener.close()
 
     Every reason for which a request does not open is one `DecapsulationError`; see `docs/spec/ohttp.md` §5.
+
+    Attributes:
+        label: Names the format; a message of another one does not open.
     """
 
     __slots__ = (
@@ -106,6 +110,7 @@ class RequestOpener:
         "_parts",
         "_total",
     )
+    label: ClassVar[bytes] = REQUEST_LABEL
 
     def __init__(
         self,
@@ -130,7 +135,7 @@ class RequestOpener:
         self._failure: ChannelError | None = None
 
     def __repr__(self) -> str:
-        return f"<RequestOpener after {self._total} bytes>"
+        return f"<{type(self).__name__} after {self._total} bytes>"
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the request.
@@ -151,8 +156,7 @@ class RequestOpener:
                 context = self._context
                 if context is None:
                     return
-            for ciphertext in self._chunks.feed(data):
-                self._parts.append(context.open(ciphertext))
+            self._take(context, data)
         except HpkeError:
             self._fail(DecapsulationError(DOES_NOT_OPEN))
         except ChannelError as failure:
@@ -169,13 +173,26 @@ class RequestOpener:
         if self._context is None or self._config is None:
             self._fail(DecapsulationError(DOES_NOT_OPEN))
         try:
-            self._parts.append(self._context.open(self._chunks.close(), FINAL_AAD))
+            plaintext = self._finish(self._context)
         except (HpkeError, TruncatedMessage):
             self._fail(DecapsulationError(DOES_NOT_OPEN))
         self._failure = ChannelError("the request has been read to its end")
         nonce = os.urandom(self._context.suite.aead.response_nonce_bytes)
-        sealer = ResponseSealer(self._context, self._enc, nonce)
-        return OpenedRequest(b"".join(self._parts), self._enc, self._config, sealer)
+        return OpenedRequest(plaintext, self._enc, self._config, self._answer(self._context, nonce))
+
+    def _take(self, context: RecipientContext, data: bytes) -> None:
+        """Open the chunks that `data` completes; what it opens is kept."""
+        for ciphertext in self._chunks.feed(data):
+            self._parts.append(context.open(ciphertext))
+
+    def _finish(self, context: RecipientContext) -> bytes:
+        """Open the final chunk and return the whole plaintext."""
+        self._parts.append(context.open(self._chunks.close(), FINAL_AAD))
+        return b"".join(self._parts)
+
+    def _answer(self, context: RecipientContext, response_nonce: bytes) -> Sealer:
+        """Return what seals the response, in the format of the request."""
+        return ResponseSealer(context, self._enc, response_nonce)
 
     def _read_head(self, data: bytes) -> bytes:
         """Collect header and enc, set the context up behind them, and return what follows them."""
@@ -189,7 +206,7 @@ class RequestOpener:
             return b""
         self._enc = self._head[HEADER_BYTES:end]
         self._config = config
-        self._context = setup_recipient(suite, private_key, self._enc, request_info(header))
+        self._context = setup_recipient(suite, private_key, self._enc, request_info(header, self.label))
         rest, self._head = self._head[end:], b""
         return rest
 

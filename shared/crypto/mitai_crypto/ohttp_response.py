@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 from cryptography.exceptions import InvalidTag
 
@@ -14,6 +14,7 @@ from mitai_crypto.labels import (
     FINAL_AAD,
     MAX_RESPONSE_BYTES,
     MAX_SEQUENCE,
+    MEDIA_TYPE_RESPONSE,
     RESPONSE_KEY_INFO,
     RESPONSE_LABEL,
     RESPONSE_NONCE_INFO,
@@ -27,10 +28,37 @@ if TYPE_CHECKING:
 _TOO_LARGE: Final = f"a sealed response is over {MAX_RESPONSE_BYTES} bytes"
 
 
-def _response_keys(context: SenderContext | RecipientContext, enc: bytes, response_nonce: bytes) -> tuple[Cipher, int]:
-    """Derive the response's cipher and base nonce (RFC 9458 §4.4 with the chunked label)."""
+class Sealer(Protocol):
+    """What seals one response, whatever its format; comes with the opened request.
+
+    Attributes:
+        media_type: Of the sealed response.
+        streams: Whether `seal` gives anything out before `finish`.
+    """
+
+    media_type: ClassVar[str]
+    streams: ClassVar[bool]
+
+    @property
+    def response_nonce(self) -> bytes:
+        """The random bytes that begin the response; with `enc` they name the exchange."""
+
+    def begin(self) -> bytes:
+        """Return the first bytes of the response, once."""
+
+    def seal(self, plaintext: bytes) -> bytes:
+        """Take more of the response and return what is sealed so far and was not given out."""
+
+    def finish(self, plaintext: bytes = b"") -> bytes:
+        """Return the rest, `plaintext` inside; without it the client refuses the response."""
+
+
+def response_keys(
+    context: SenderContext | RecipientContext, enc: bytes, response_nonce: bytes, label: bytes = RESPONSE_LABEL
+) -> tuple[Cipher, int]:
+    """Derive the response's cipher and base nonce (RFC 9458 §4.4; `label` is that of the format)."""
     aead = context.suite.aead
-    secret = context.export(RESPONSE_LABEL, aead.response_nonce_bytes)
+    secret = context.export(label, aead.response_nonce_bytes)
     prk = extract(enc + response_nonce, secret)
     nonce = expand(prk, RESPONSE_NONCE_INFO, AEAD_NONCE_BYTES)
     return aead.cipher(expand(prk, RESPONSE_KEY_INFO, aead.key_bytes)), int.from_bytes(nonce, "big")
@@ -129,7 +157,7 @@ class ResponseOpener:
         missing = context.suite.aead.response_nonce_bytes - len(self._nonce)
         self._nonce += data[:missing]
         if len(data) >= missing:
-            self._cipher, self._base_nonce = _response_keys(context, self._enc, self._nonce)
+            self._cipher, self._base_nonce = response_keys(context, self._enc, self._nonce)
             self._context = None  # nothing else may be derived from it
         return data[missing:]
 
@@ -154,15 +182,19 @@ class ResponseSealer:
         send(sealer.finish())
 
     Attributes:
+        media_type: See `Sealer`.
         response_nonce: The random bytes that begin the response; with `enc` they name the exchange.
+        streams: See `Sealer`.
     """
 
     __slots__ = ("_base_nonce", "_cipher", "_counter", "_state", "_total", "response_nonce")
+    media_type: ClassVar[str] = MEDIA_TYPE_RESPONSE
+    streams: ClassVar[bool] = True
     _FRESH, _OPEN, _FINISHED = range(3)
 
     def __init__(self, context: RecipientContext, enc: bytes, response_nonce: bytes) -> None:
         self.response_nonce: Final = response_nonce
-        self._cipher, self._base_nonce = _response_keys(context, enc, response_nonce)
+        self._cipher, self._base_nonce = response_keys(context, enc, response_nonce)
         self._counter = 0
         self._state = self._FRESH
         self._total = len(response_nonce)

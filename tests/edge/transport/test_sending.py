@@ -21,7 +21,15 @@ from mitai.transport.raw import RawWire
 from mitai.transport.sending import Sender
 from mitai.transport.session import Session
 from mitai.transport.wire import ThreadGate, run_now
-from mitai_crypto.labels import ATTESTATION_PATH, GATEWAY_PATH, MEDIA_TYPE_RESPONSE, PROBLEM_DATE
+from mitai_crypto.labels import (
+    ATTESTATION_PATH,
+    FOREIGN_GATEWAY_PATH,
+    GATEWAY_PATH,
+    MEDIA_TYPE_KEYS,
+    MEDIA_TYPE_RESPONSE,
+    PROBLEM_DATE,
+)
+from mitai_crypto.ohttp import encode_key_list
 from support.enclave_simulator import KEY_PROBLEM, PROBLEM, Raw, Reply, refusal, rotated, streamed
 from support.evidence_builder import build_enclave
 
@@ -208,16 +216,15 @@ def test_threat_29_a_key_outside_verified_evidence_is_never_used(
             return None
         if outer.path.startswith(GATEWAY_PATH):
             return Raw(400, KEY_PROBLEM[:-1] + b',"key":"' + key.hex().encode() + b'"}', KEY_HEADERS)
-        return Raw(200, key, (("content-type", "application/ohttp-keys"),))
+        return Raw(200, encode_key_list(mallory.configs), (("content-type", MEDIA_TYPE_KEYS),))
 
     simulator.misbehaviour.outer = in_the_middle
     simulator.misbehaviour.evidence = mallory.bundle
     with pytest.raises(VerificationFailed):
         send()
-    assert {outer.path.partition("?")[0] for outer in simulator.seen} == {
-        ATTESTATION_PATH,
-        f"{GATEWAY_PATH}/{genuine.configs[0].fingerprint}",
-    }
+    paths = {outer.path.partition("?")[0] for outer in simulator.seen}
+    assert paths == {ATTESTATION_PATH, f"{GATEWAY_PATH}/{genuine.configs[0].fingerprint}"}
+    assert FOREIGN_GATEWAY_PATH not in paths
 
 
 def test_threat_04_evidence_of_one_enclave_with_the_key_of_another_is_refused(
