@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from mitai_crypto.receipt import RequestDigest
 from mitai_enclave import log, problems
 from mitai_enclave.answer import EVENTS, JSON, Exchange, SealedAnswer, error_event
+from mitai_enclave.connections import Connections
 from mitai_enclave.errors import (
     AnswerTooLarge,
     ClientGone,
@@ -26,7 +27,6 @@ from mitai_enclave.metrics import Outcome
 from mitai_enclave.observe import COMPLETE, ERROR, Observer
 from mitai_enclave.problems import PublicRefusal
 from mitai_enclave.routes import RouteClass
-from mitai_enclave.upstream import open_exchange
 
 if TYPE_CHECKING:
     from mitai_crypto.bhttp import Request
@@ -79,6 +79,7 @@ class Unsealer:
     ) -> None:
         self._epochs = epochs
         self._engine = engine
+        self._connections = Connections(engine.address)
         self._identity = identity
         self._rules = rules
         self._limits = limits
@@ -168,8 +169,7 @@ class Unsealer:
     async def _forward(self, call: Call, answer: SealedAnswer, receive: Receive) -> Outcome:
         """Take step 15: hand the request to the engine and its answer to the client."""
         try:
-            exchange = await open_exchange(
-                self._engine.address,
+            exchange = await self._connections.open_exchange(
                 call.route.method,
                 call.route.path,
                 call.body,

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 
 ENCLAVE = """
-__init__ __main__ address answer asgi attestation body cli config engine engine_command epochs errors gateway guard
+__init__ __main__ address answer asgi attestation body cli config connections engine engine_command epochs errors
+gateway guard
 inner intake log metrics model observe problems replay routes runtime salt server tee/__init__ tee/configfs tee/quote
 tee/select tee/simulated tokens unseal upstream
 """.split()  # noqa: SIM905 - a list of words reads best as words
