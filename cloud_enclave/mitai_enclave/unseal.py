@@ -12,6 +12,7 @@ from mitai_crypto.receipt import RequestDigest
 from mitai_enclave import log, problems
 from mitai_enclave.account import Account
 from mitai_enclave.answer import EVENTS, JSON, Exchange, SealedAnswer, error_event
+from mitai_enclave.connections import Connections
 from mitai_enclave.errors import (
     AnswerTooLarge,
     ClientGone,
@@ -29,7 +30,6 @@ from mitai_enclave.observe import COMPLETE, ERROR, Observer
 from mitai_enclave.problems import PublicRefusal
 from mitai_enclave.replica import Candidate
 from mitai_enclave.routes import RouteClass
-from mitai_enclave.upstream import open_exchange
 
 if TYPE_CHECKING:
     from mitai_crypto.bhttp import Request
@@ -84,7 +84,7 @@ class Unsealer:
         tracing: Tracing,
     ) -> None:
         self._replica = replica
-        self._engine = engine
+        self._connections = Connections(engine)
         self._identity = identity
         self._rules = rules
         self._limits = limits
@@ -176,8 +176,7 @@ class Unsealer:
     async def _forward(self, call: Call, answer: SealedAnswer, receive: Receive) -> Outcome:
         """Take step 15: hand the request to the engine and its answer to the client."""
         try:
-            exchange = await open_exchange(
-                self._engine,
+            exchange = await self._connections.open_exchange(
                 call.route.method,
                 call.route.path,
                 call.body,

@@ -1,14 +1,15 @@
 """One HTTP exchange with the engine: send a request, read head and content as they come, break off at will.
 
-Every exchange has a connection of its own: on a Unix socket that costs some 50 µs, and closing it is how a
-generation is aborted. An answer ends where its framing says so; one that ends with the connection is broken.
+A connection carries one exchange after the other, never two at one time; closing it is how a generation is aborted.
+An answer ends where its framing says so; one that ends with the connection is broken. Nothing is sent twice: a kept
+connection is looked at before it is used, and what breaks later is the caller's to know about.
 """
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 import httptools
 
@@ -16,6 +17,8 @@ from mitai_enclave.address import UnixAddress
 from mitai_enclave.errors import EngineBroke, EngineTimeout, EngineUnreachable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mitai_enclave.address import EngineAddress
 
 _HIGH_WATER: Final = 256 * 1024  # stop reading from the engine while this much waits for the client
@@ -51,6 +54,27 @@ class Exchange(asyncio.Protocol):
         self._paused = False
         self._complete = False
         self._broken = False
+        self._silent = False
+        self._keeps_alive = False
+        self._keep: Callable[[asyncio.Transport], None] | None = None
+
+    def begin(
+        self,
+        transport: asyncio.Transport,
+        message: bytes,
+        keep: Callable[[asyncio.Transport], None] | None = None,
+    ) -> None:
+        """Take over a connection on which nothing is going on, and send a whole request.
+
+        Args:
+            transport: The connection.
+            message: The request.
+            keep: Takes the connection back if it can carry another exchange.
+        """
+        self._transport = transport
+        self._keep = keep
+        transport.set_protocol(self)
+        transport.write(message)
 
     async def head(self) -> EngineHead:
         """Wait for status and header fields.
@@ -83,22 +107,44 @@ class Exchange(asyncio.Protocol):
         return data
 
     def abort(self) -> None:
-        """Close the connection now; a waiting reader gets `EngineBroke`."""
-        if self._transport is not None:
-            self._transport.abort()
+        """Close the connection now; a waiting reader gets `EngineBroke`. It is kept if the answer came to its end."""
+        transport, self._transport = self._transport, None
+        if transport is None:
+            return
+        if self._keep is not None and self._is_over(transport):
+            self._keep(transport)
+        else:
+            transport.abort()
+
+    def _is_over(self, transport: asyncio.Transport) -> bool:
+        """Tell whether both sides have said all, so that the next bytes belong to the next exchange."""
+        return (
+            self._complete
+            and self._keeps_alive
+            and not self._broken
+            and not self._paused
+            and not transport.is_closing()
+            and not transport.get_write_buffer_size()
+        )
 
     async def _wait(self) -> None:
         if self._broken:
             raise EngineBroke("The connection to the engine broke off.")
-        self._waiter = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._waiter = loop.create_future()
+        timer = loop.call_later(self._silence, self._give_up)
         try:
-            async with asyncio.timeout(self._silence):
-                await self._waiter
-        except TimeoutError:
-            self.abort()
-            raise EngineTimeout("The engine stayed silent for too long.") from None
+            await self._waiter
         finally:
+            timer.cancel()
             self._waiter = None
+        if self._silent:
+            raise EngineTimeout("The engine stayed silent for too long.")
+
+    def _give_up(self) -> None:
+        self._silent = True
+        self.abort()
+        self._wake()
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -111,13 +157,10 @@ class Exchange(asyncio.Protocol):
 
     # What asyncio calls.
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember the transport."""
-        self._transport = cast("asyncio.Transport", transport)
-
     def data_received(self, data: bytes) -> None:
         """Parse what the engine sent."""
         if self._complete or self._broken:
+            self._break()  # bytes behind the answer: whatever they are, they are nobody's
             return
         if self._head is None:
             self._head_bytes += len(data)
@@ -142,6 +185,11 @@ class Exchange(asyncio.Protocol):
 
     # What httptools calls.
 
+    def on_message_begin(self) -> None:
+        """Refuse a second answer."""
+        if self._complete:
+            raise httptools.HttpParserError("a second answer")
+
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep the media type and drop the rest."""
         if name.lower() == b"content-type":
@@ -152,6 +200,7 @@ class Exchange(asyncio.Protocol):
         status = self._parser.get_status_code()
         if status >= _INFORMATIONAL:
             self._head = EngineHead(status, self._content_type.decode("latin-1"))
+            self._keeps_alive = self._parser.should_keep_alive()
 
     def on_body(self, body: bytes) -> None:
         """Keep a piece of content."""
@@ -186,22 +235,36 @@ async def open_exchange(
     Raises:
         EngineUnreachable: There is no connection, so nothing was executed.
     """
+    transport = await connect(address, silence)
+    exchange = Exchange(silence)
+    exchange.begin(transport, encode_request(method, path, body, accept, b"connection: close"))
+    return exchange
+
+
+async def connect(address: EngineAddress, seconds: float) -> asyncio.Transport:
+    """Open a connection that no exchange uses yet.
+
+    Raises:
+        EngineUnreachable: There is none within `seconds`.
+    """
     loop = asyncio.get_running_loop()
     try:
-        async with asyncio.timeout(silence):
+        async with asyncio.timeout(seconds):
             if isinstance(address, UnixAddress):
-                transport, exchange = await loop.create_unix_connection(lambda: Exchange(silence), str(address.path))
+                transport, _ = await loop.create_unix_connection(asyncio.Protocol, str(address.path))
             else:
-                transport, exchange = await loop.create_connection(
-                    lambda: Exchange(silence), address.host, address.port
-                )
+                transport, _ = await loop.create_connection(asyncio.Protocol, address.host, address.port)
     except (OSError, TimeoutError) as error:
         raise EngineUnreachable("The engine takes no connection.") from error
-    lines = [method + b" " + path + b" HTTP/1.1", b"host: engine", b"accept: " + accept, b"connection: close"]
+    return transport
+
+
+def encode_request(method: bytes, path: bytes, body: bytes, accept: bytes, *lines: bytes) -> bytes:
+    """Write a request; `lines` are further header fields."""
+    head = [method + b" " + path + b" HTTP/1.1", b"host: engine", b"accept: " + accept, *lines]
     if body:
-        lines += [b"content-type: application/json", b"content-length: " + str(len(body)).encode()]
-    transport.write(b"\r\n".join(lines) + b"\r\n\r\n" + body)
-    return exchange
+        head += [b"content-type: application/json", b"content-length: " + str(len(body)).encode()]
+    return b"\r\n".join(head) + b"\r\n\r\n" + body
 
 
 async def probe(address: EngineAddress, *, path: bytes, seconds: float) -> bool:

@@ -415,7 +415,7 @@ async def test_threat_39_header_fields_travel_inside_and_end_at_the_sidecar(
         assert b"7731" not in wire
         assert b"token-of-alice" not in wire
     (call,) = engine.calls
-    assert set(call.headers) == {"host", "accept", "connection", "content-type", "content-length"}
+    assert set(call.headers) == {"host", "accept", "content-type", "content-length"}
     assert call.headers["host"] == "engine"
 
 

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 
 ENCLAVE = """
-__init__ __main__ account address answer asgi assembly attestation body channel child cli codec config engine
-engine_command epochs errors frames gateway guard inner intake keeper keeper_client listen log messages metrics
-model observe problems replay replica routes runtime salt server slots tee/__init__ tee/configfs tee/quote
+__init__ __main__ account address answer asgi assembly attestation body channel child cli codec config connections
+engine engine_command epochs errors frames gateway guard inner intake keeper keeper_client listen log messages
+metrics model observe problems replay replica routes runtime salt server slots tee/__init__ tee/configfs tee/quote
 tee/select tee/simulated tokens tracing unseal upstream welcome worker workers
 """.split()  # noqa: SIM905 - a list of words reads best as words
 

@@ -161,7 +161,8 @@ class UpstreamSimulator:
     async def _stream(self, behaviour: Behaviour, request: Received, writer: asyncio.StreamWriter) -> None:
         head = (
             f"HTTP/1.1 200 OK\r\ncontent-type: {behaviour.content_type or 'text/event-stream; charset=utf-8'}"
-            "\r\ntransfer-encoding: chunked\r\ncontent-encoding: identity\r\nserver: engine/1\r\n\r\n"
+            "\r\ntransfer-encoding: chunked\r\ncontent-encoding: identity\r\nserver: engine/1\r\n"
+            "connection: close\r\n\r\n"
         )
         writer.write(head.encode())
         if behaviour.reply is not None:
@@ -237,6 +238,6 @@ def _send_event(writer: asyncio.StreamWriter, data: str) -> None:
 
 
 async def _send_whole(writer: asyncio.StreamWriter, status: int, body: bytes, kind: str = "application/json") -> None:
-    head = f"HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n\r\n"
+    head = f"HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
     writer.write(head.encode() + body)
     await writer.drain()
