@@ -18,9 +18,10 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import time
 import venv
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +29,8 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 FOLDER: Final = Path(__file__).resolve().parent
 PACKAGES: Final = ("cloud_enclave", "edge", "ingest", "shared/crypto")
 _TIMEOUT_SECONDS: Final = 150
+# Real processes, real time or whole classifiers: asked last, when no faster test of the row has failed.
+_SLOW: Final = ("test_rotation", "test_clients", "test_engine.py", "test_workers", "test_envoy", "e2e")
 _TESTS_FAILED: Final = 1
 _FAILED: Final = re.compile(r"^(?:FAILED|ERROR) (\S+::\S+)", re.MULTILINE)
 
@@ -40,11 +43,13 @@ class Verdict:
         name: The patch's name without its suffix.
         caught: Whether a test failed.
         detail: The test that failed, or what was wrong.
+        seconds: How long it took.
     """
 
     name: str
     caught: bool
     detail: str
+    seconds: float = 0.0
 
 
 def patches(rows: list[str]) -> list[Path]:
@@ -90,6 +95,11 @@ def make_environment(tree: Path, target: Path) -> Path:
 
 def judge(patch: Path) -> Verdict:
     """Apply one patch to a copy of the tree and run its row's tests there."""
+    began = time.monotonic()
+    return replace(_judge(patch), seconds=time.monotonic() - began)
+
+
+def _judge(patch: Path) -> Verdict:
     with tempfile.TemporaryDirectory(prefix="mutant-", ignore_cleanup_errors=True) as folder:
         tree = Path(folder, "tree")
         copy_tree(tree)
@@ -106,7 +116,7 @@ def _run_tests(patch: Path, tree: Path, python: Path, basetemp: Path) -> Verdict
     wanted = f"test_threat_{patch.name[:2]}_"
     files = [
         str(path.relative_to(tree))
-        for path in sorted((tree / "tests").rglob("test_*.py"))
+        for path in sorted((tree / "tests").rglob("test_*.py"), key=_cost)
         if f"def {wanted}" in path.read_text(encoding="utf-8")
     ]
     if not files:
@@ -120,6 +130,10 @@ def _run_tests(patch: Path, tree: Path, python: Path, basetemp: Path) -> Verdict
     if ran.returncode == 0:
         return Verdict(patch.stem, caught=False, detail="SURVIVED: every test of the row passes")
     return Verdict(patch.stem, caught=False, detail=f"broken mutant (pytest {ran.returncode}): {ran.stdout[-600:]}")
+
+
+def _cost(path: Path) -> tuple[int, str]:
+    return max((place for place, part in enumerate(_SLOW, 1) if part in str(path)), default=0), str(path)
 
 
 def _git_apply(tree: Path, *arguments: str) -> int:
@@ -140,7 +154,8 @@ def main() -> int:
         verdicts = []
         for verdict in pool.map(judge, chosen):
             verdicts.append(verdict)
-            sys.stdout.write(f"{'caught ' if verdict.caught else 'MISSED '} {verdict.name:48} {verdict.detail}\n")
+            word = "caught" if verdict.caught else "MISSED"
+            sys.stdout.write(f"{word}  {verdict.name:48} {verdict.seconds:4.0f} s  {verdict.detail}\n")
             sys.stdout.flush()
     missed = sum(not verdict.caught for verdict in verdicts)
     sys.stdout.write(f"{len(verdicts) - missed} of {len(verdicts)} caught\n")
