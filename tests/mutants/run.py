@@ -12,6 +12,7 @@ one whose tests cannot be collected is a broken mutant, not a caught one.
 from __future__ import annotations
 
 import argparse
+import queue
 import re
 import shutil
 import subprocess
@@ -23,7 +24,10 @@ import venv
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 FOLDER: Final = Path(__file__).resolve().parent
@@ -32,6 +36,15 @@ _TIMEOUT_SECONDS: Final = 150
 # Real processes, real time or whole classifiers: asked last, when no faster test of the row has failed.
 _SLOW: Final = ("test_rotation", "test_clients", "test_engine.py", "test_workers", "test_envoy", "e2e")
 _TESTS_FAILED: Final = 1
+_NO_TESTS: Final = 5
+# Package → folder of its tests.
+_TESTS_OF: Final = {
+    "crypto": "crypto",
+    "mitai": "edge",
+    "mitai_enclave": "enclave",
+    "mitai_sim": "sim",
+    "mitai_ingest": "ingest",
+}
 _FAILED: Final = re.compile(r"^(?:FAILED|ERROR) (\S+::\S+)", re.MULTILINE)
 
 
@@ -56,6 +69,11 @@ def patches(rows: list[str]) -> list[Path]:
     """Return the patches of these rows; all of them where no row is named."""
     found = sorted(FOLDER.glob("*.patch"))
     return [path for path in found if not rows or path.name[:2] in rows]
+
+
+def changed_files(patch: Path) -> list[str]:
+    """Return the files that a patch changes, relative to the tree."""
+    return re.findall(r"^\+\+\+ b/(\S+)", patch.read_text(encoding="utf-8"), re.MULTILINE)
 
 
 def does_apply(patch: Path, tree: Path) -> bool:
@@ -93,47 +111,89 @@ def make_environment(tree: Path, target: Path) -> Path:
     return python
 
 
-def judge(patch: Path) -> Verdict:
-    """Apply one patch to a copy of the tree and run its row's tests there."""
-    began = time.monotonic()
-    return replace(_judge(patch), seconds=time.monotonic() - began)
+class Bench:
+    """A copy of the tree, with an environment of its own, that mutants use one after another.
 
+    Args:
+        folder: Where to make both; must be empty.
+    """
 
-def _judge(patch: Path) -> Verdict:
-    with tempfile.TemporaryDirectory(prefix="mutant-", ignore_cleanup_errors=True) as folder:
-        tree = Path(folder, "tree")
-        copy_tree(tree)
-        if _git_apply(tree, str(patch)) != 0:
-            return Verdict(patch.stem, caught=False, detail="does not apply any more: write it anew")
-        python = make_environment(tree, Path(folder, "venv"))
+    def __init__(self, folder: Path) -> None:
+        self._tree = folder / "tree"
+        self._basetemp = folder / "pytest"
+        copy_tree(self._tree)
+        self._python = make_environment(self._tree, folder / "venv")
+
+    def judge(self, patch: Path) -> Verdict:
+        """Apply one patch to the copy, run its row's tests there, and take the patch back."""
+        began = time.monotonic()
         try:
-            return _run_tests(patch, tree, python, Path(folder, "pytest"))
+            if _git_apply(self._tree, str(patch)) != 0:
+                return Verdict(patch.stem, caught=False, detail="does not apply any more: write it anew")
+            verdict = _run_tests(patch, self._tree, self._python, self._basetemp)
         except subprocess.TimeoutExpired:
-            return Verdict(patch.stem, caught=False, detail=f"its tests took over {_TIMEOUT_SECONDS} seconds")
+            verdict = Verdict(patch.stem, caught=False, detail=f"its tests took over {_TIMEOUT_SECONDS} seconds")
+        finally:
+            self._restore(patch)
+        return replace(verdict, seconds=time.monotonic() - began)
+
+    def _restore(self, patch: Path) -> None:
+        """Put back what the patch changed, with its time, so that no bytecode of the mutant is taken for it."""
+        for name in changed_files(patch):
+            shutil.copy2(ROOT / name, self._tree / name)
+            for left in (self._tree / name).parent.glob(f"__pycache__/{Path(name).stem}.*"):
+                left.unlink()
+
+
+def judge_all(chosen: list[Path], folder: Path, jobs: int) -> Iterator[Verdict]:
+    """Judge every patch on one of `jobs` benches and give the verdicts in their order."""
+    benches: queue.SimpleQueue[Bench] = queue.SimpleQueue()
+    for number in range(jobs):
+        benches.put(Bench(folder / str(number)))
+
+    def judge(patch: Path) -> Verdict:
+        bench = benches.get()
+        try:
+            return bench.judge(patch)
+        finally:
+            benches.put(bench)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        yield from pool.map(judge, chosen)
 
 
 def _run_tests(patch: Path, tree: Path, python: Path, basetemp: Path) -> Verdict:
     wanted = f"test_threat_{patch.name[:2]}_"
-    files = [
-        str(path.relative_to(tree))
-        for path in sorted((tree / "tests").rglob("test_*.py"), key=_cost)
+    found = [
+        path.relative_to(tree)
+        for path in sorted((tree / "tests").rglob("test_*.py"))
         if f"def {wanted}" in path.read_text(encoding="utf-8")
     ]
-    if not files:
+    if not found:
         return Verdict(patch.stem, caught=False, detail="the row has no test")
-    options = ["-x", "-q", "-rfE", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "not engine"]
-    command = [str(python), "-m", "pytest", *options, "-k", wanted, f"--basetemp={basetemp}", *files]
-    ran = subprocess.run(command, cwd=tree, check=False, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS)
-    failed = _FAILED.search(ran.stdout)
-    if ran.returncode == _TESTS_FAILED and failed is not None:
-        return Verdict(patch.stem, caught=True, detail=failed[1])
-    if ran.returncode == 0:
-        return Verdict(patch.stem, caught=False, detail="SURVIVED: every test of the row passes")
-    return Verdict(patch.stem, caught=False, detail=f"broken mutant (pytest {ran.returncode}): {ran.stdout[-600:]}")
+    distances = {path: _distance(path, Path(changed_files(patch)[0])) for path in found}
+    for distance in sorted(set(distances.values())):
+        files = [str(path) for path in found if distances[path] == distance]
+        options = ["-x", "-q", "-rfE", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "not engine"]
+        command = [str(python), "-m", "pytest", *options, "-k", wanted, f"--basetemp={basetemp}", *files]
+        ran = subprocess.run(command, cwd=tree, check=False, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS)
+        failed = _FAILED.search(ran.stdout)
+        if ran.returncode == _TESTS_FAILED and failed is not None:
+            return Verdict(patch.stem, caught=True, detail=failed[1])
+        if ran.returncode not in {0, _NO_TESTS}:
+            detail = f"broken mutant (pytest {ran.returncode}): {ran.stdout[-600:]}"
+            return Verdict(patch.stem, caught=False, detail=detail)
+    return Verdict(patch.stem, caught=False, detail="SURVIVED: every test of the row passes")
 
 
-def _cost(path: Path) -> tuple[int, str]:
-    return max((place for place, part in enumerate(_SLOW, 1) if part in str(path)), default=0), str(path)
+def _distance(test: Path, changed: Path) -> int:
+    """Tell how far tests are from what a mutant changed: the near ones are asked first, for most mutants end there."""
+    slow = max((place for place, part in enumerate(_SLOW, 1) if part in str(test)), default=0)
+    if slow:
+        return 10 + slow
+    if test.stem == f"test_{changed.stem}":
+        return 0
+    return 1 if test.parts[1] == _TESTS_OF[changed.parts[1]] else 2
 
 
 def _git_apply(tree: Path, *arguments: str) -> int:
@@ -150,9 +210,9 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2, help="how many at a time")
     options = parser.parse_args()
     chosen = patches(options.rows)
-    with ThreadPoolExecutor(max(1, options.jobs)) as pool:
-        verdicts = []
-        for verdict in pool.map(judge, chosen):
+    verdicts = []
+    with tempfile.TemporaryDirectory(prefix="mutants-", ignore_cleanup_errors=True) as folder:
+        for verdict in judge_all(chosen, Path(folder), max(1, options.jobs)):
             verdicts.append(verdict)
             word = "caught" if verdict.caught else "MISSED"
             sys.stdout.write(f"{word}  {verdict.name:48} {verdict.seconds:4.0f} s  {verdict.detail}\n")
