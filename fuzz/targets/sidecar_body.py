@@ -14,7 +14,7 @@ ROUTES = tuple(find_route(b"POST", path) for path in (b"/v1/chat/completions", b
 
 
 def read(data: bytes) -> None:
-    """Check a body for the route that the first byte names; what goes on holds our salt and no field but listed ones."""
+    """Check a body for the route that the first byte names; what goes on holds our salt and listed fields only."""
     route = ROUTES[data[0] % len(ROUTES)] if data else ROUTES[0]
     body = parse_body(route, data[1:], max_bytes=1 << 20, model="m")
     forwarded = json.loads(write_body(body, "salt"))

@@ -6,12 +6,14 @@ from target import Target, bundle_parts
 
 from mitai_crypto.errors import EvidenceError
 from mitai_crypto.simulated_collateral import parse_collateral, verify_chain
-from support.evidence_builder import NOW
+from support.evidence_builder import NOW, build_enclave
+
+ROOT = build_enclave().policy().root or ""
 
 
 def read(data: bytes) -> None:
     """Read collateral and verify its chain."""
-    verify_chain(parse_collateral(data), fingerprint="00" * 32, now=NOW)
+    verify_chain(parse_collateral(data), fingerprint=ROOT, now=NOW)
 
 
 def seeds() -> list[bytes]:
