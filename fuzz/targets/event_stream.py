@@ -14,7 +14,8 @@ class Never(Exception):
 def read(data: bytes) -> None:
     """Read events in pieces and in one, and hold the end back: no byte is lost."""
     cut, whole, hold_back = EventReader(), EventReader(), DoneHoldBack()
-    events, passed = [], b""
+    events: list[str] = []
+    passed = bytearray()
     for piece in pieces(data):
         events += cut.feed(piece)
         passed += hold_back.push(piece)
