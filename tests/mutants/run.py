@@ -34,7 +34,7 @@ FOLDER: Final = Path(__file__).resolve().parent
 PACKAGES: Final = ("cloud_enclave", "edge", "ingest", "shared/crypto")
 _TIMEOUT_SECONDS: Final = 150
 # Real processes, real time or whole classifiers: asked last, when no faster test of the row has failed.
-_SLOW: Final = ("test_rotation", "test_clients", "test_engine.py", "test_workers", "test_envoy", "e2e")
+_SLOW: Final = ("test_exits", "test_rotation", "test_clients", "test_engine.py", "test_workers", "test_envoy", "e2e")
 _TESTS_FAILED: Final = 1
 _NO_TESTS: Final = 5
 # Package → folder of its tests.
