@@ -27,4 +27,4 @@ def seeds() -> list[bytes]:
     return streamed(published("rfc9292", *fields) + failures("bhttp_response"))
 
 
-TARGET = Target(read, BhttpError, seeds, factor=150)
+TARGET = Target(read, BhttpError, seeds, factor=150, max_bytes=8192)

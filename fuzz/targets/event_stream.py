@@ -34,4 +34,4 @@ def seeds() -> list[bytes]:
     )
 
 
-TARGET = Target(read, Never, seeds, factor=64)
+TARGET = Target(read, Never, seeds, factor=64, max_bytes=8192)
