@@ -98,10 +98,11 @@ def make_environment(tree: Path, target: Path) -> Path:
         Its interpreter.
     """
     venv.create(target, symlinks=True)
-    outer = sysconfig.get_path("purelib")
-    inner = next(target.glob("lib/python*/site-packages"))
-    lines = [*(str(tree / name) for name in PACKAGES), outer]
-    (inner / "_mutant.pth").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    outer, inner = Path(sysconfig.get_path("purelib")), next(target.glob("lib/python*/site-packages"))
+    for entry in outer.iterdir():
+        if entry.suffix != ".pth":  # what makes our packages importable here must not be there
+            (inner / entry.name).symlink_to(entry)
+    (inner / "_mutant.pth").write_text("\n".join(str(tree / name) for name in PACKAGES) + "\n", encoding="utf-8")
     python = target / "bin" / "python"
     for script in Path(sys.executable).parent.glob("mitai*"):
         _, _, body = script.read_text(encoding="utf-8").partition("\n")
@@ -137,10 +138,18 @@ class Bench:
             self._restore(patch)
         return replace(verdict, seconds=time.monotonic() - began)
 
-    def fails_anyway(self, tests: list[str]) -> set[str]:
-        """Return those of `tests` that fail in the tree as it is: they caught nothing."""
-        ran = _pytest(self._tree, self._python, self._basetemp, "--no-header", *tests)
-        return {name for name in _FAILED.findall(ran.stdout) if name in tests} if ran.returncode else set()
+    def failing_anyway(self, tests: list[str]) -> set[str]:
+        """Return those of `tests` that fail in the tree as it is: they caught nothing.
+
+        Raises:
+            RuntimeError: They cannot be run.
+        """
+        if not tests:
+            return set()
+        ran = _pytest(self._tree, self._python, self._basetemp, *tests)
+        if ran.returncode not in {0, _TESTS_FAILED}:
+            raise RuntimeError(f"the tests that caught mutants do not run without them: {ran.stdout[-600:]}")
+        return {_base(name) for name in _FAILED.findall(ran.stdout)}
 
     def _restore(self, patch: Path) -> None:
         """Put back what the patch changed, with its time, so that no bytecode of the mutant is taken for it."""
@@ -170,9 +179,12 @@ def judge_all(chosen: list[Path], folder: Path, jobs: int) -> Iterator[Verdict]:
     with ThreadPoolExecutor(jobs) as pool:
         for verdict in pool.map(judge, chosen):
             if verdict.caught:
-                caught.setdefault(verdict.detail, []).append(verdict)
+                caught.setdefault(_base(verdict.detail), []).append(verdict)
             yield verdict
-    for test in sorted(benches.get().fails_anyway(sorted(caught))):
+        tests, share = sorted(caught), -(-len(caught) // jobs)
+        parts = [tests[start : start + share] for start in range(0, len(tests), max(1, share))]
+        failing = set().union(*pool.map(lambda part: benches.get().failing_anyway(part), parts))
+    for test in sorted(failing & caught.keys()):
         for verdict in caught[test]:
             yield replace(verdict, caught=False, detail=f"NOT ITS DOING: {test} fails without it too")
 
@@ -197,6 +209,10 @@ def _run_tests(patch: Path, tree: Path, python: Path, basetemp: Path) -> Verdict
             detail = f"broken mutant (pytest {ran.returncode}): {ran.stdout[-600:]}"
             return Verdict(patch.stem, caught=False, detail=detail)
     return Verdict(patch.stem, caught=False, detail="SURVIVED: every test of the row passes")
+
+
+def _base(test: str) -> str:
+    return test.partition("[")[0]  # parameters may hold spaces, which the summary does not quote
 
 
 def _pytest(tree: Path, python: Path, basetemp: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
