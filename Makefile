@@ -55,6 +55,9 @@ engine: setup ## The real vLLM, end to end
 mutants: setup ## Take each defence out in turn and see its test fail
 	$(BIN)/python tests/mutants/run.py --jobs 2
 
+fuzz: setup ## Fuzz every parser, SECONDS each
+	$(BIN)/python fuzz/run.py --seconds $(or $(SECONDS),60)
+
 # -- measuring and shipping ---------------------------------------------------------------------------------
 bench: setup ## The figures of bench/README.md, as ratios side by side
 	$(BIN)/python bench/opening.py
@@ -63,6 +66,7 @@ bench: setup ## The figures of bench/README.md, as ratios side by side
 	$(BIN)/python bench/padding.py
 	$(BIN)/python bench/leakage.py
 	$(BIN)/python bench/sealed_vs_direct.py
+	$(BIN)/python bench/serve_load.py
 
 wheel: setup-core ## The distribution for the device
 	$(BIN)/python -m hatchling build -t wheel

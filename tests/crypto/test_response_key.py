@@ -7,12 +7,12 @@ import os
 import pytest
 
 from mitai_crypto.aead import Aead
-from mitai_crypto.errors import ChannelError
+from mitai_crypto.errors import ChannelError, TruncatedMessage
 from mitai_crypto.hpke import Kdf
 from mitai_crypto.kem import Kem, PrivateKey, generate_private_key
 from mitai_crypto.key_config import HEADER_BYTES
 from mitai_crypto.labels import AEAD_TAG_BYTES, CHUNK_SIZE
-from mitai_crypto.ohttp import KeyConfig, RequestOpener, seal_request
+from mitai_crypto.ohttp import KeyConfig, RequestOpener, SealedRequest, seal_request
 from mitai_crypto.ohttp_chunks import FINAL_MARKER
 from mitai_crypto.ohttp_response import ResponseSealer
 from mitai_crypto.varint import encode_varint
@@ -21,6 +21,15 @@ from mitai_crypto.varint import encode_varint
 def key_pair() -> tuple[KeyConfig, PrivateKey]:
     private = generate_private_key(Kem.X25519)
     return KeyConfig(1, Kem.X25519, private.public_bytes, ((Kdf.HKDF_SHA256, Aead.AES_128_GCM),)), private
+
+
+def exchange() -> tuple[SealedRequest, ResponseSealer]:
+    """Return a request at the device, and what seals its answer at the enclave."""
+    config, private = key_pair()
+    sealed = seal_request(config, b"question")
+    opener = RequestOpener({1: (config, private)}.get)
+    opener.feed(sealed.message)
+    return sealed, opener.close().sealer
 
 
 @pytest.mark.parametrize("question", [b"question", "问题".encode(), "問題".encode()])
@@ -50,3 +59,28 @@ def test_threat_09_a_chunk_promoted_to_final_does_not_end_a_request() -> None:
     opener.feed(sealed.message[:head] + FINAL_MARKER + chunk)
     with pytest.raises(ChannelError):
         opener.close()
+
+
+def test_threat_09_a_chunk_promoted_to_final_does_not_end_a_response() -> None:
+    """Whole answers are one chunk and an end: were the first taken for the end, the receipt would be missing."""
+    sealed, sealer = exchange()
+    nonce, chunk = sealer.begin(), sealer.seal(b"part")
+    prefix = len(encode_varint(len(b"part") + AEAD_TAG_BYTES))
+    assert sealed.opener.feed(nonce + FINAL_MARKER + chunk[prefix:]) == b""
+    with pytest.raises(ChannelError):
+        sealed.opener.close()
+
+
+def test_threat_09_without_its_marker_no_chunk_is_the_final_one() -> None:
+    """The marker is public. Where the ciphertext reads as the length of a chunk to come, only it tells the end."""
+    text = b"all of it"
+    final = len(text) + AEAD_TAG_BYTES
+    for _ in range(200):
+        sealed, sealer = exchange()
+        nonce, ciphertext = sealer.begin(), sealer.finish(text).removeprefix(FINAL_MARKER)
+        assert len(ciphertext) == final
+        if 0x40 < ciphertext[0] < 0x80:  # two bytes of a length that is more than what is there
+            break
+    assert sealed.opener.feed(nonce + ciphertext) == b""
+    with pytest.raises(TruncatedMessage):
+        sealed.opener.close()

@@ -201,7 +201,7 @@ def test_no_private_key_shows_in_a_repr() -> None:
 
 
 @pytest.mark.parametrize("prefix", ["", "0", "f", "a7"])
-def test_every_fingerprint_begins_as_it_should_and_key_ids_still_count_up(prefix: str) -> None:
+def test_threat_30_every_fingerprint_begins_as_the_replicas_do_and_key_ids_still_count_up(prefix: str) -> None:
     clock = Clock()
     epochs = make(clock, kems=(Kem.MLKEM768_X25519, Kem.X25519), prefix=prefix)
     ids = []

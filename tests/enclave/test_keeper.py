@@ -202,8 +202,6 @@ def frame(text: bytes) -> bytes:
         frame(encode("welcome", WELCOME)),
         frame(encode("release", messages.Release(messages.SlotKind.RUNNING))),
         frame(encode("release", messages.Release(messages.SlotKind.READING))),
-        (messages.MAX_TO_KEEPER + 1).to_bytes(4, "big"),
-        b"\xff\xff\xff\xff",
     ],
 )
 async def test_a_worker_that_breaks_a_rule_is_heard_no_more(data: bytes) -> None:
@@ -217,6 +215,17 @@ async def test_a_worker_that_breaks_a_rule_is_heard_no_more(data: bytes) -> None
     assert not pair.session.ready.is_set()
     with theirs:
         assert await loop.sock_recv(theirs, 100) == b""
+
+
+@pytest.mark.parametrize("length", [messages.MAX_TO_KEEPER + 1, 2**32 - 1])
+async def test_threat_20_a_frame_over_its_bound_ends_the_channel_before_its_bytes_arrive(length: int) -> None:
+    pair = Pair()
+    ours, theirs = socket.socketpair()
+    theirs.settimeout(0)
+    await open_channel(ours, pair.session.channel)
+    await asyncio.get_running_loop().sock_sendall(theirs, length.to_bytes(4, "big"))
+    with theirs:
+        await asyncio.wait_for(pair.keeper_ended.wait(), 3)
 
 
 def healthy(n: int) -> Callable[[Channel[ToKeeper, ToWorker]], None]:

@@ -97,6 +97,8 @@ def test_an_event_of_another_name_is_a_mistake(collector: Collector) -> None:
 def test_threat_44_traces_may_go_to_a_loopback_literal_only(elsewhere: str) -> None:
     with pytest.raises(ConfigurationError, match="loopback"):
         parse_collector(elsewhere)
+    with pytest.raises(ConfigurationError, match="loopback"):
+        open_tracing(elsewhere)
 
 
 @pytest.mark.parametrize(

@@ -419,6 +419,33 @@ async def test_threat_39_header_fields_travel_inside_and_end_at_the_sidecar(
     assert call.headers["host"] == "engine"
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "x-client-pub-key",
+        "x-response-key",
+        "ehbp-client-public-key",
+        "ehbp-encapsulated-key",
+        "encryption-key",
+        "ohttp-keys",
+    ],
+)
+async def test_threat_07_a_header_of_somebody_on_the_way_changes_nothing(
+    sidecar: Sidecar, engine: UpstreamSimulator, name: str
+) -> None:
+    """Whoever is between device and sidecar adds a key of his own, then swaps it; the answer is still the device's."""
+    for key in (bytes(32), b"\x09".ljust(32, b"\0")):
+        sealed = sidecar.seal()
+        headers = {"content-type": MEDIA_TYPE_REQUEST, name: key.hex()}
+        response = await sidecar.client.post("/mitai/ohttp", content=sealed.message, headers=headers)
+        opened = sidecar.open(sealed, response)
+        assert opened.status == 200
+        assert opened.receipt.finish == "stop"
+        assert key.hex() not in repr(response.headers)
+    assert all(name not in call.headers for call in engine.calls)
+    assert len(engine.calls) == 2
+
+
 @pytest.mark.parametrize("authority", [b"api.example.com", b"127.0.0.1:8000", b"mitai.invalid:443", b"x@mitai.invalid"])
 async def test_threat_40_another_authority_routes_nothing(
     sidecar: Sidecar, engine: UpstreamSimulator, authority: bytes

@@ -21,6 +21,7 @@ _PREFIXES: Final = tuple(
         reverse=True,
     )
 )
+_LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 _LINE_ENDS: Final = (b"\n", b"\r")
 
 
@@ -36,7 +37,7 @@ class DoneHoldBack:
     __slots__ = ("_found", "_held", "_line_start")
 
     def __init__(self) -> None:
-        self._held = b""
+        self._held = bytearray()  # grows in place: what is withheld may be long and come in small pieces
         self._found = False
         self._line_start = True
 
@@ -45,17 +46,17 @@ class DoneHoldBack:
         if self._found:
             self._held += piece
             return b""
-        data = self._held + piece if self._held else piece
+        data = bytes(self._held) + piece if self._held else piece
         split = self._split(data)
-        self._held = data[split:]
+        self._held[:] = data[split:]
         if split:
             self._line_start = data[split - 1 : split] in _LINE_ENDS
         return data[:split]
 
     def rest(self) -> bytes:
         """Return what was withheld: the stream is complete."""
-        held, self._held = self._held, b""
-        return held
+        held, self._held = self._held, bytearray()
+        return bytes(held)
 
     def _split(self, data: bytes) -> int:
         """Return how many bytes of `data` may go, and note whether the end was found."""
@@ -94,17 +95,23 @@ class EventReader:
     """Reads the data of events from bytes in any split."""
 
     def __init__(self) -> None:
-        self._line = b""
+        self._line = bytearray()  # grows in place: a line may be long and come in small pieces
         self._data: list[str] = []
         self._after_return = False
 
     def feed(self, piece: bytes) -> Iterator[str]:
         """Take the next bytes and yield the data of each event that they complete."""
-        if self._after_return and piece.startswith(b"\n"):
-            piece = piece[1:]
-        if piece:
-            self._after_return = piece.endswith(b"\r")
-        *lines, self._line = re.split(rb"\r\n|\n|\r", self._line + piece)
+        if not piece:
+            return
+        after_return, self._after_return = self._after_return, piece.endswith(b"\r")
+        if after_return:
+            piece = piece.removeprefix(b"\n")
+        first, *others = _LINE_END.split(piece)
+        self._line += first
+        if not others:
+            return
+        lines = (bytes(self._line), *others[:-1])
+        self._line[:] = others[-1]
         for line in lines:
             if not line:
                 if self._data:

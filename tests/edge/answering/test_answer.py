@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -27,7 +28,7 @@ from mitai.errors import (
 )
 from mitai.knowledge_base import KnowledgeBase
 from support.embedder import HashingEmbedder
-from support.enclave_simulator import EnclaveSimulator, Raw, models, refusal, streamed
+from support.enclave_simulator import EnclaveSimulator, Raw, models, refusal, rotated, streamed
 from support.knowledge_bases import CHEAP, PASSPHRASE
 
 if TYPE_CHECKING:
@@ -299,6 +300,22 @@ def test_a_resend_has_a_row_of_its_own(kb: KnowledgeBase, enclave: EnclaveClient
     assert (first.outcome, first.attempt) == (DisclosureOutcome.RESENT, 1)
     assert (second.outcome, second.attempt) == (DisclosureOutcome.COMPLETE, 2)
     assert first.receipt is None
+
+
+def test_threat_30_the_ledger_shows_whose_keys_each_answer_was_under(
+    kb: KnowledgeBase, simulator: EnclaveSimulator
+) -> None:
+    """Who is shown keys of his own can tell: his ledger names other material than everybody else's."""
+    shown = []
+    for change in (False, False, True):
+        if change:
+            simulator.enclave = rotated(simulator.enclave)
+        with EnclaveClient(simulator.url, policy=simulator.policy(), token="t") as enclave:
+            list(ask(kb, QUESTION, enclave))
+            receipt = json.loads(last_row(kb).receipt or "")["receipt"]
+        shown.append(receipt["crypto_material"])
+        assert receipt["crypto_material"] == hashlib.sha256(simulator.enclave.material.encode()).hexdigest()
+    assert shown[0] == shown[1] != shown[2]
 
 
 def test_an_enclave_that_does_not_verify_gets_no_row_and_no_byte(

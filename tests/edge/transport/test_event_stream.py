@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from itertools import pairwise
 
 import pytest
@@ -58,8 +59,30 @@ def test_events_come_out_in_any_split(cuts: list[int], line_end: bytes) -> None:
     assert events == ['{"a":1}', '{"b":"密态"}', "[DONE]"]
 
 
+@pytest.mark.parametrize("step", [1, 2, 3, 100])
+def test_a_line_feed_belongs_to_one_return_only(step: int) -> None:
+    """Cut between CR, LF and LF, the second LF ends a line of its own: the blank one that ends the event."""
+    data = b"data: one\r\n\ndata: two\r\n\r\n"
+    reader = EventReader()
+    events = [event for at in range(0, len(data), step) for event in reader.feed(data[at : at + step])]
+    assert events == ["one", "two"]
+
+
 def test_an_event_of_several_lines_is_joined() -> None:
     assert list(EventReader().feed(b"event: x\ndata: one\ndata:two\nid: 3\n\n")) == ["one\ntwo"]
+
+
+def test_threat_20_a_long_line_in_small_pieces_costs_no_more_than_its_bytes() -> None:
+    """Copying what is there with each piece would take half a minute; the bound is far from both."""
+    reader, hold_back, piece = EventReader(), DoneHoldBack(), b"x" * 64
+    began = time.process_time()
+    for number in range(32_768):  # 2 MiB
+        assert list(reader.feed(piece)) == []
+        assert hold_back.push(piece if number else b"data: [DONE]" + piece) == b""
+        assert time.process_time() - began < 5
+    (event,) = reader.feed(b"\n\ndata: after\n\n")
+    assert event == "after"
+    assert len(hold_back.rest()) == 12 + 64 * 32_768
 
 
 def test_an_event_without_its_blank_line_is_no_event() -> None:
