@@ -63,6 +63,9 @@ def listen_loopback(host: str, port: int) -> Listener:
         bound = socket.create_server((host, port), family=family)
     except (OSError, OverflowError) as error:
         raise ServeFailed(f"cannot listen on {host} port {port} ({error})", hint="Choose another --port.") from None
+    # Connections inherit it. asyncio sets it itself only where a socket names its protocol, which these do not: Nagle's
+    # algorithm then holds each token until the last one is acknowledged, up to 40 ms.
+    bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     number = bound.getsockname()[1]
     literal = f"[{host}]" if family == socket.AF_INET6 else host
     return Listener(bound, f"http://{literal}:{number}", hosts=_host_names(number))

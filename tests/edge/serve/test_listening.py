@@ -70,3 +70,11 @@ def test_a_dead_socket_is_replaced_and_nothing_else_is(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ServeFailed, match="cannot listen"):
         listen_unix(tmp_path / "nowhere" / "s")
+
+
+def test_tokens_are_not_held_until_the_last_one_is_acknowledged() -> None:
+    listener = listen_loopback("127.0.0.1", 0)
+    listener.socket.listen()
+    with socket.create_connection(listener.socket.getsockname()), listener.socket.accept()[0] as accepted:
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    listener.close()
