@@ -102,7 +102,8 @@ class Replaying(UpstreamSimulator):
             return
         trace = self.traces[request.document["messages"][0]["content"]]
         writer.write(
-            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
+            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n"
+            b"connection: close\r\n\r\n"
         )
         last = len(trace.pieces) - 1
         for index, piece in enumerate(trace.pieces):

@@ -36,17 +36,21 @@ class Server:
         answers: For each connection, the answers to its requests; the connection is closed after the last.
         requests: What came, whole requests.
         pause: Seconds before each byte of an answer but the first.
+        ended: Whether the test is over.
     """
 
     answers: list[list[bytes]]
     requests: list[bytes] = field(default_factory=list)
     connections: int = 0
     pause: float = 0.0
-    linger: threading.Event = field(default_factory=threading.Event)
+    ended: bool = False
 
     def run(self, listener: socket.socket) -> None:
         for answers in self.answers:
             connection, _ = listener.accept()
+            if self.ended:
+                connection.close()
+                return
             self.connections += 1
             threading.Thread(target=self._serve, args=(connection, answers), daemon=True).start()
 
@@ -73,6 +77,9 @@ def serving(*answers: list[bytes]) -> Iterator[tuple[Server, str]]:
         thread = threading.Thread(target=server.run, args=(listener,), daemon=True)
         thread.start()
         yield server, f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server.ended = True
+        with suppress(OSError), socket.create_connection(listener.getsockname(), 1):  # wakes it, should it wait
+            thread.join(5)
 
 
 def exchange(wire: RawWire, request: OuterRequest = REQUEST) -> bytes:
