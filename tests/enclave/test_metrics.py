@@ -31,3 +31,7 @@ def test_buckets_are_cumulative_and_few() -> None:
 def test_threat_48_nothing_but_outcomes_and_route_classes_is_named() -> None:
     names = {line.split("{")[0].split(" ")[0] for line in Metrics().text.decode().splitlines() if line[0] != "#"}
     assert names == {"mitai_requests_total", "mitai_handover_seconds_bucket", "mitai_handover_seconds_count"}
+
+
+def test_threat_48_no_bucket_is_as_short_as_the_work_on_a_request() -> None:
+    assert min(BUCKETS) >= 0.5, "a finer one would tell long requests from short ones"
