@@ -67,6 +67,10 @@ def print_report(report: VerificationReport, *, notes: Iterable[str] = ()) -> No
     stdout.print(f"{verdict} · TEE {kind} · policy {safe(report.policy_name)}")
     if report.measurement:
         stdout.print(f"measurement {report.measurement}")
+    if report.ok:
+        stdout.print(
+            "[dim]The wire still shows when something is asked and how long answers are (spec/sizes.md §5).[/]"
+        )
     if report.trust_on_first_use:
         print_first_use()
     for note in notes:

@@ -100,7 +100,15 @@ def test_saved_evidence_is_appraised_again_without_a_network(saved: Path, policy
 def test_the_text_says_as_of_when_and_who_chose_the_nonce(saved: Path, policy: Path) -> None:
     shown = mitai("verify", "--bundle", saved, "--policy", policy, offline=True)
     assert shown.returncode == 0, shown.stderr
-    for words in ("VERIFIED", "SIMULATED", "測試 测试 test", "appraised as of", "saved with it", "chose the nonce"):
+    for words in (
+        "VERIFIED",
+        "SIMULATED",
+        "測試 测试 test",
+        "appraised as of",
+        "saved with it",
+        "chose the nonce",
+        "The wire still shows",
+    ):
         assert words in shown.stdout
     assert "SIMULATED" in shown.stderr
 

@@ -162,7 +162,9 @@ def _show_operator(operator: OperatorView, answers: Sequence[Answer]) -> None:
         f"Of {len(words)} telling words of the questions, these bytes hold {_count(words, traffic)}; "
         f"the same search over the unsealed text finds {_count(words, plain)}."
     )
-    console.print("What it does show: when, how many bytes, and the pace of the answer. Sizes are not padded yet.")
+    console.print(
+        "What it does show: when, and how many frames of 512 bytes an answer has. Requests to one model have one size."
+    )
 
 
 def _telling(word: str) -> bool:
