@@ -19,12 +19,13 @@ from mitai_crypto.labels import (
 )
 from mitai_crypto.padding import answer_class
 from mitai_crypto.receipt import Receipt, ResponseDigest, exchange_digest, issue_receipt
+from mitai_enclave.errors import ClientGone
 from mitai_enclave.frames import FrameWriter
 from mitai_enclave.inner import WrongDate, http_date
 from mitai_enclave.observe import ERROR
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from mitai_crypto.ohttp import OpenedRequest, Sealer
     from mitai_crypto.receipt import Usage
@@ -38,6 +39,7 @@ _INCREMENTAL: Final = (b"incremental", b"?1")
 _END_BYTES: Final = FINAL_CHUNK_BYTES - 2 - 2 * AEAD_TAG_BYTES
 JSON: Final = b"application/json"
 EVENTS: Final = b"text/event-stream; charset=utf-8"
+_MOST_WAITING: Final = 256 * 1024  # of a paced stream; beyond it the engine has to wait
 _PROBLEM: Final = b"application/problem+json"
 
 
@@ -68,6 +70,7 @@ class SealedAnswer:
 
     Attributes:
         padded: Whether sizes are padded.
+        is_gone: Tells whether the client has closed its connection.
     """
 
     def __init__(self, send: Send, exchange: Exchange, identity: Identity) -> None:
@@ -78,7 +81,9 @@ class SealedAnswer:
         self._encoder = ResponseEncoder()
         self._digest: ResponseDigest | None = None
         self._frames = FrameWriter()
-        self._paced = False
+        self._pace: float | None = None
+        self._ticker: asyncio.Task[None] | None = None
+        self.is_gone: Callable[[], bool] = lambda: False
         self._sealed = 0
         self.padded = True
 
@@ -110,8 +115,10 @@ class SealedAnswer:
             await self._pieces([data])
             return
         self._frames.take(data)
-        if not self._paced:
+        if self._pace is None:
             await self._pieces(self._frames.ready())
+        else:
+            await self._drain(_MOST_WAITING)
 
     @asynccontextmanager
     async def pace(self, seconds: float | None) -> AsyncIterator[None]:
@@ -119,17 +126,28 @@ class SealedAnswer:
         if seconds is None:
             yield
             return
-        self._paced = True
-        ticker = asyncio.create_task(self._tick(seconds))
+        self._pace, self._ticker = seconds, asyncio.create_task(self._tick(seconds))
         try:
             yield
-            while not self._frames.is_empty:  # noqa: ASYNC110 - the clock decides, nobody tells us
-                await asyncio.sleep(seconds)
+            await self._drain(0)
         finally:
-            self._paced = False
+            ticker, self._pace = self._ticker, None
             ticker.cancel()
             with suppress(asyncio.CancelledError):
                 await ticker
+
+    async def _drain(self, most: int) -> None:
+        """Wait until at most so many bytes of whole lines wait for a tick.
+
+        Raises:
+            ClientGone: Nobody takes them any more.
+        """
+        while self._pace is not None and not self._frames.is_empty and self._frames.waiting > most:
+            if self.is_gone():
+                raise ClientGone("The client closed its connection.")
+            if self._ticker is None or self._ticker.done():
+                return  # it failed, and whoever waits for it hears why
+            await asyncio.sleep(self._pace)
 
     async def finish(self, finish: str, usage: Usage | None) -> None:
         """Send what is left, the receipt and the final chunk."""

@@ -11,6 +11,7 @@ from mitai_crypto.labels import FRAME_CONTENT_BYTES
 
 _LINE_END: Final = b"\n"
 _RETURN_LINE_END: Final = b"\r\n"
+_COMPACT_BYTES: Final = 64 * 1024  # what has gone out is dropped so often, not with each frame
 _EVENT_END: Final = b"\n\n"
 
 
@@ -24,28 +25,30 @@ class FrameWriter:
     send(frames.ready())
     """
 
-    __slots__ = ("_lines", "_unfinished")
+    __slots__ = ("_lines", "_sent", "_unfinished")
 
     def __init__(self) -> None:
-        self._lines = b""  # whole lines, the first of which may have been begun by an earlier frame
-        self._unfinished = b""
+        self._lines = bytearray()  # whole lines, the first of which may have been begun by an earlier frame
+        self._sent = 0  # how much of them has gone out
+        self._unfinished = bytearray()
 
     @property
     def is_empty(self) -> bool:
         """Whether every line that ended has gone out."""
-        return not self._lines
+        return self._sent == len(self._lines)
 
     @property
     def waiting(self) -> int:
         """How many bytes were taken and have not gone out."""
-        return len(self._lines) + len(self._unfinished)
+        return len(self._lines) - self._sent + len(self._unfinished)
 
     def take(self, data: bytes) -> None:
         """Take bytes of the stream; a line that has not ended is held."""
-        data = self._unfinished + data
         stop = data.rfind(_LINE_END) + 1
-        self._lines += data[:stop]
-        self._unfinished = data[stop:]
+        if stop:
+            self._lines += self._unfinished + data[:stop]
+            self._unfinished.clear()
+        self._unfinished += data[stop:]
 
     def end(self) -> None:
         """Take the end of the stream: a line that never ended is ended, which ends no event."""
@@ -55,18 +58,19 @@ class FrameWriter:
     def ready(self) -> list[bytes]:
         """Return every line that ended, in frames, the last of them filled up."""
         frames = []
-        while self._lines:
+        while not self.is_empty:
             frames.append(self.tick())
         return frames
 
     def tick(self) -> bytes:
         """Return exactly one frame: of lines that ended, or of a comment where there are none."""
-        if len(self._lines) >= FRAME_CONTENT_BYTES:
-            frame, self._lines = self._lines[:FRAME_CONTENT_BYTES], self._lines[FRAME_CONTENT_BYTES:]
-            return frame
-        # A comment may start here: what went out last is a whole line, or nothing.
-        frame, self._lines = fill(self._lines), b""
-        return frame
+        piece = bytes(self._lines[self._sent : self._sent + FRAME_CONTENT_BYTES])
+        self._sent += len(piece)
+        if self.is_empty or self._sent > _COMPACT_BYTES:
+            del self._lines[: self._sent]
+            self._sent = 0
+        # Where a piece is short a comment may start: it ends a line, or there is none.
+        return piece if len(piece) == FRAME_CONTENT_BYTES else fill(piece)
 
 
 def fill(lines: bytes) -> bytes:

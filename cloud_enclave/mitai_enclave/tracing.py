@@ -134,6 +134,7 @@ def open_tracing(otlp: str | None) -> Tracing:
     except ImportError as error:
         raise ConfigurationError("OpenTelemetry is not installed.", hint=_EXTRA) from error
     session = requests.Session()
+    session.max_redirects = 0  # a collector may not send spans on to elsewhere
     session.trust_env = False  # a proxy of the environment would be a door out of the TEE
     host = f"[{address.host}]" if ":" in address.host else address.host
     endpoint = f"http://{host}:{address.port}/v1/traces"

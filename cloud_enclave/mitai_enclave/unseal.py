@@ -187,6 +187,7 @@ class Unsealer:
             await answer.refuse(_refusal_for(error))
             return Outcome.UNAVAILABLE
         watcher = asyncio.create_task(_abort_when_gone(receive, exchange))
+        answer.is_gone = watcher.done
         try:
             return await self._relay(call, answer, exchange)
         except EngineError as error:

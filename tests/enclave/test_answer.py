@@ -16,7 +16,7 @@ from mitai_crypto.ohttp import KeyConfig, RequestOpener
 from mitai_crypto.receipt import RequestDigest, Usage
 from mitai_enclave.answer import EVENTS, JSON, Exchange, SealedAnswer, error_event
 from mitai_enclave.attestation import Identity
-from mitai_enclave.errors import RequestRefused
+from mitai_enclave.errors import ClientGone, RequestRefused
 from mitai_enclave.inner import WrongDate
 from support.sealed_client import Sealed, inner_request, open_answer, seal
 
@@ -184,3 +184,35 @@ async def test_answers_end_with_an_empty_final_chunk() -> None:
     opener = sealed.opener()
     opener.feed(wire.body)
     assert opener.close() == b""
+
+
+async def test_threat_20_a_paced_stream_ends_with_its_client() -> None:
+    answer, _, _ = begin()
+    await answer.start(200, EVENTS)
+    answer.is_gone = lambda: True
+    with pytest.raises(ClientGone):
+        async with answer.pace(1.0):
+            await answer.content(b"data: 1\n\n")
+
+
+async def test_threat_20_a_paced_stream_makes_the_engine_wait() -> None:
+    answer, _, _ = begin()
+    await answer.start(200, EVENTS)
+    async with answer.pace(0.001):
+        for _ in range(40):
+            await answer.content(b"data: " + b"x" * 16_000 + b"\n\n")
+            assert answer._frames.waiting <= 256 * 1024 + 16_008
+
+
+async def test_a_paced_stream_whose_sending_fails_ends() -> None:
+    answer, wire, _ = begin()
+    await answer.start(200, EVENTS)
+
+    async def fail(_: object) -> None:
+        raise RuntimeError("the connection is no more")
+
+    answer._send = fail
+    with pytest.raises(RuntimeError, match="no more"):
+        async with answer.pace(0.01):
+            await answer.content(b"data: 1\n\n")
+    assert wire.messages

@@ -90,3 +90,12 @@ def test_nothing_is_sent_of_a_line_that_has_not_ended() -> None:
     assert writer.ready() == []
     writer.take(b"\n")
     assert len(writer.ready()) == 5
+
+
+def test_a_large_backlog_goes_out_as_it_came() -> None:
+    stream = b"".join(b"data: %d\n\n" % number for number in range(200_000))
+    writer = FrameWriter()
+    writer.take(stream)
+    frames = writer.ready()
+    assert b"".join(frames)[: len(stream)] == stream
+    assert writer.waiting == 0

@@ -57,12 +57,18 @@ class _Connection:
 
     def feed(self, data: bytes) -> None:
         if self.parser is None or self.ended:
+            self.reusable = False
             raise httptools.HttpParserError("bytes after the answer")
-        if not self.has_head:
-            self.head_bytes += len(data)
-            if self.head_bytes > MAX_HEAD_BYTES + _READ_BYTES:
-                raise httptools.HttpParserError("the head of the answer is too long")
-        self.parser.feed_data(data)
+        # Counts since the last content, so that it bounds the head, and trailers as well.
+        self.head_bytes += len(data)
+        if self.head_bytes > MAX_HEAD_BYTES + _READ_BYTES:
+            self.reusable = False
+            raise httptools.HttpParserError("the fields of the answer are too long")
+        try:
+            self.parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self.reusable = False
+            raise
 
     # -- what httptools calls
 
@@ -79,6 +85,7 @@ class _Connection:
             self.has_head = True
 
     def on_body(self, data: bytes) -> None:
+        self.head_bytes = 0
         self.body.append(data)
 
     def on_message_begin(self) -> None:
@@ -171,7 +178,7 @@ class RawWire:
             if connection is None:
                 return None
             # Readable means closed, or bytes that nobody asked for: neither can carry an exchange.
-            if connection.idle_since > oldest and not select.select([connection.socket], [], [], 0)[0]:
+            if connection.idle_since > oldest and not _is_readable(connection.socket):
                 return connection
             self._drop(connection)
 
@@ -232,7 +239,7 @@ class RawAnswer:
         """
         while not self._connection.has_head:
             self._receive()
-        self._headers = self._connection.headers
+        self._headers = list(self._connection.headers)  # trailers come into the same list
 
     async def read(self) -> bytes:
         """Return the next bytes of the body as they arrive; nothing at its end.
@@ -264,3 +271,13 @@ class RawAnswer:
         if not data:
             raise TruncatedMessage("The connection ended before the answer.")
         self._connection.feed(data)
+
+
+def _is_readable(connection: socket.socket) -> bool:
+    """Tell whether a socket has something to read, or is of no use any more."""
+    poll = select.poll()  # bears any descriptor, where `select` ends at 1024
+    try:
+        poll.register(connection, select.POLLIN)
+    except (OSError, ValueError):  # closed by another thread
+        return True
+    return bool(poll.poll(0))

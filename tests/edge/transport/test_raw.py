@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import threading
@@ -253,3 +254,26 @@ def test_https_checks_the_certificate(tmp_path: Path) -> None:
         assert exchange(wire) == b"hello"
         wire.close()
         thread.join(5)
+
+
+@pytest.mark.parametrize("trailers", [b"x: y\r\n" * 60_000, b"x: " + b"y" * 400_000])
+def test_threat_20_trailers_have_an_end(trailers: bytes) -> None:
+    head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n"
+    with serving([head + trailers + b"\r\n\r\n"]) as (_, url):
+        wire = RawWire(url)
+        with pytest.raises((EnclaveUnreachable, TruncatedMessage)):
+            exchange(wire)
+        wire.close()
+
+
+def test_a_process_with_many_descriptors_can_ask_again() -> None:
+    with serving([OK, OK]) as (server, url), Path(os.devnull).open() as null:
+        others = [os.dup(null.fileno()) for _ in range(1100)]
+        try:
+            wire = RawWire(url)
+            assert [exchange(wire), exchange(wire)] == [b"hello", b"hello"]
+            wire.close()
+        finally:
+            for other in others:
+                os.close(other)
+    assert server.connections == 1
