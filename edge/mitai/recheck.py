@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mitai.disclosure import DisclosureKind, DisclosureOutcome
 from mitai.errors import MitaiError
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from mitai_crypto.report import VerificationReport
     from mitai_crypto.saved_evidence import SavedEvidence
     from mitai_crypto.verify import AttestationResult
+
+_ENGINE_FAILED: Final = "error"  # `finish` of a receipt, `docs/spec/http.md` §5
 
 
 class RowOutcome(StrEnum):
@@ -104,7 +106,8 @@ def recheck(rows: Iterable[DisclosureRecord], evidence: Mapping[str, SavedEviden
         policy: What is demanded now.
     """
     appraised = {digest: _appraise(saved, policy) for digest, saved in evidence.items()}
-    return Recheck(tuple(_check_row(row, appraised, policy) for row in rows), appraised)
+    seen: set[bytes] = set()
+    return Recheck(tuple(_check_row(row, appraised, policy, seen) for row in rows), appraised)
 
 
 def _appraise(saved: SavedEvidence, policy: TrustPolicy) -> Appraised:
@@ -112,12 +115,14 @@ def _appraise(saved: SavedEvidence, policy: TrustPolicy) -> Appraised:
     return Appraised(saved, report, result)
 
 
-def _check_row(row: DisclosureRecord, appraised: Mapping[str, Appraised], policy: TrustPolicy) -> RowResult:
+def _check_row(
+    row: DisclosureRecord, appraised: Mapping[str, Appraised], policy: TrustPolicy, seen: set[bytes]
+) -> RowResult:
     if row.kind is DisclosureKind.REVEALED:
         outcome, reason = RowOutcome.NOT_SEALED, "revealed in the clear to a program; there is nothing to verify"
     else:
         try:
-            outcome, reason = _verify_row(row, appraised, policy)
+            outcome, reason = _verify_row(row, appraised, policy, seen)
         except MitaiError as error:
             outcome, reason = RowOutcome.FAILED, str(error)
     known = appraised.get(row.evidence or "")
@@ -126,13 +131,13 @@ def _check_row(row: DisclosureRecord, appraised: Mapping[str, Appraised], policy
 
 
 def _verify_row(
-    row: DisclosureRecord, appraised: Mapping[str, Appraised], policy: TrustPolicy
+    row: DisclosureRecord, appraised: Mapping[str, Appraised], policy: TrustPolicy, seen: set[bytes]
 ) -> tuple[RowOutcome, str]:
     shown, result = _verify_evidence(row, appraised)
     _verify_agreement(row, shown.evidence, result)
     under = "" if row.policy_digest == policy.digest else "; it was sent under another policy"
     if row.receipt is not None:
-        _verify_receipt(row, row.receipt, result)
+        _verify_receipt(row, row.receipt, result, seen)
         return RowOutcome.VERIFIED, f"receipt, digests and evidence hold{under}"
     if row.outcome is DisclosureOutcome.COMPLETE:
         raise ReceiptError("the row says that the answer was complete, but has no receipt")
@@ -167,7 +172,7 @@ def _verify_agreement(row: DisclosureRecord, evidence: SavedEvidence, result: At
         raise EvidenceError("the row is later than the end of use of its evidence")
 
 
-def _verify_receipt(row: DisclosureRecord, kept: str, result: AttestationResult) -> None:
+def _verify_receipt(row: DisclosureRecord, kept: str, result: AttestationResult, seen: set[bytes]) -> None:
     record = parse_receipt_record(kept)
     try:
         request = bytes.fromhex(row.request_digest)
@@ -186,3 +191,8 @@ def _verify_receipt(row: DisclosureRecord, kept: str, result: AttestationResult)
     )
     if signed != record.receipt:
         raise ReceiptError("the readable copy of the receipt is not what was signed")
+    if row.outcome is DisclosureOutcome.COMPLETE and signed.finish == _ENGINE_FAILED:
+        raise ReceiptError("the row says that the answer was complete, but the receipt says that it failed")
+    if signed.exchange in seen:
+        raise ReceiptError("the receipt stands in an earlier row already: one exchange has one row")
+    seen.add(signed.exchange)

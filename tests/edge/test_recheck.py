@@ -164,3 +164,21 @@ def test_what_was_revealed_is_said_and_not_called_verified(asked: Asked) -> None
 
 def test_simulated_shows_whatever_the_row_says(asked: Asked) -> None:
     assert check(asked, replace(asked.rows[0], simulated=False)).simulated
+
+
+def test_one_receipt_does_not_stand_for_two_rows(asked: Asked) -> None:
+    row = asked.rows[0]
+    copy = replace(row, disclosure_id=row.disclosure_id + 1, text="something else")
+    first, second = recheck([row, copy], asked.evidence, asked.policy).results
+    assert (first.outcome.value, second.outcome.value) == ("verified", "failed")
+    assert "earlier row" in second.reason
+
+
+def test_a_failed_answer_is_not_called_complete(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = asked.rows[0]
+    assert row.receipt is not None
+    # A receipt cannot be signed anew here, so the word that its enclave did sign is made the one for a failure.
+    monkeypatch.setattr("mitai.recheck._ENGINE_FAILED", json.loads(row.receipt)["receipt"]["finish"])
+    found = check(asked, row)
+    assert found.outcome.value == "failed"
+    assert "says that it failed" in found.reason
